@@ -1,0 +1,51 @@
+"""Limbeck makes a small model that behaves like a big one, proves it on held-out data, and ships it.
+
+    import limbeck
+
+    run = limbeck.distill(teacher, student, data, objective="0.9 * kd(temperature=4) + 0.1 * labels", budget="20 epochs")
+    limbeck.report(run, to="report.html")
+
+Each name below is imported when it is first used, so that `import limbeck` costs milliseconds and loads no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limbeck.budget import Budget as Budget
+    from limbeck.distillation import distill as distill
+    from limbeck.evaluation import evaluate as evaluate
+    from limbeck.model import Model as Model
+    from limbeck.plans.chain import chain as chain
+    from limbeck.recorder import record as record
+    from limbeck.reporting.html import report as report
+    from limbeck.run import Run as Run
+    from limbeck.signals import Batch as Batch
+    from limbeck.signals import Signals as Signals
+
+__version__ = "0.1.0"
+
+__all__ = ["Batch", "Budget", "Model", "Run", "Signals", "chain", "distill", "evaluate", "record", "report"]
+
+_HOMES = {
+    "Batch": "limbeck.signals",
+    "Budget": "limbeck.budget",
+    "Model": "limbeck.model",
+    "Run": "limbeck.run",
+    "Signals": "limbeck.signals",
+    "chain": "limbeck.plans.chain",
+    "distill": "limbeck.distillation",
+    "evaluate": "limbeck.evaluation",
+    "record": "limbeck.recorder",
+    "report": "limbeck.reporting.html",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'limbeck' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

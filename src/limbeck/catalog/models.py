@@ -1,0 +1,228 @@
+"""Text -> model: students by name, `timm:`, `torchvision:`, `package.module:function`, and finished runs."""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+import limbeck.students
+from limbeck import checkpoint
+from limbeck.data.standardise import Standardise
+from limbeck.errors import ModelError, RunError, did_you_mean
+from limbeck.grammar import Call, parse_call
+from limbeck.model import Model
+from limbeck.records import read_record
+from limbeck.transforms import AsFloat, ImageScale
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model must fit: the shape of one raw row, the outputs' names and number, and the rows' statistics."""
+
+    row: tuple[int, ...]
+    outputs: int
+    classes: tuple[str, ...]
+    mean: Float[Tensor, "..."]
+    deviation: Float[Tensor, "..."]
+
+
+def students() -> list[str]:
+    """The names of the built-in students: the files of `students/`."""
+    return sorted(module.name for module in pkgutil.iter_modules(limbeck.students.__path__))
+
+
+def models() -> list[tuple[str, str, str]]:
+    """What a model may be called: (name, kind, one line)."""
+    own = []
+    for name in students():
+        module = importlib.import_module(f"limbeck.students.{name}")
+        own.append((name, "student", str(module.__doc__).strip().splitlines()[0]))
+    return [
+        *own,
+        ("timm:NAME", "library", "any timm model, fitted to the data's channels and classes (extra: vision)"),
+        ("torchvision:NAME", "library", "any torchvision classifier, fitted to the classes (extra: vision)"),
+        ("package.module:function", "your own", "a function that returns an nn.Module; arguments as in a call"),
+        ("PATH", "run", "the student of a finished run folder"),
+    ]
+
+
+def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None) -> Model:
+    """Builds a model for some data.
+
+    Args:
+        what: Text as in `models()`; a `Model`; or a bare module, which is fed the inputs as the data holds them, as
+            float32 (wrap it in `Model(network, transform)` when it expects anything else).
+        shape: What it must fit.
+        seed: Of a run with several seeds, the student of this one; by default the best on validation data.
+
+    Raises:
+        ModelError: When there is no such model, its arguments are wrong, or it cannot be built.
+    """
+    if isinstance(what, Model):
+        return what
+    if isinstance(what, nn.Module):
+        return Model(what, AsFloat())
+    if is_run(what):
+        return of_run(Path(what), seed=seed)
+    kind, _, rest = what.partition(":")
+    if kind == "timm":
+        return _timm(parse_call(rest, "model"), shape, what)
+    if kind == "torchvision":
+        return _torchvision(parse_call(rest, "model"), shape, what)
+    if rest:
+        return _function(kind, parse_call(rest, "model"), shape, what)
+    if "/" in what or what.startswith("."):
+        raise ModelError(f"{what} is no run folder", expected="a folder with run.json", remedy=_runs_near(Path(what)))
+    return _student(parse_call(what, "model"), shape, what)
+
+
+def is_run(what: str) -> bool:
+    """Whether a text names a run folder."""
+    return ":" not in what and "(" not in what and (Path(what) / "run.json").is_file()
+
+
+def seeds_of(what: str) -> list[int]:
+    """The seeds of a run folder with several; none for anything else."""
+    if not is_run(what):
+        return []
+    results = read_record(Path(what)).results
+    return [result.seed for result in results] if len(results) > 1 else []
+
+
+def of_run(folder: Path, *, who: str = "student", seed: int | None = None) -> Model:
+    """The student (or control) of a finished run, built from its resolved recipe and its weights.
+
+    Args:
+        folder: A run folder.
+        who: `student` or `control`.
+        seed: Of several seeds, this one; by default the one that did best on validation data.
+
+    Raises:
+        RunError: When the run did not finish, or its student was an object that only the caller can build.
+    """
+    record = read_record(folder)
+    if record.status != "finished":
+        raise RunError(
+            f"the run {folder} did not finish (status: {record.status})",
+            expected="a finished run",
+            remedy=f"limbeck distill {folder / 'recipe.yaml'} --resume",
+        )
+    source = str(record.recipe.get("student") or "")
+    if not source or source.startswith("<"):
+        raise RunError(
+            f"the student of {folder} was given as an object, not as text: {source or 'unknown'}",
+            expected="a student that can be built again, such as package.module:function",
+            remedy="build the module yourself and call Run.open(folder).student(module)",
+        )
+    return with_weights(model(source, saved_shape(folder, record.data, record.classes)), folder, who=who, seed=seed)
+
+
+def with_weights(built: Model, folder: Path, *, who: str = "student", seed: int | None = None) -> Model:
+    """Loads a run's weights into a model built alike, in eval mode."""
+    place = folder if seed is None or not (folder / f"seed-{seed}").is_dir() else folder / f"seed-{seed}"
+    path = place / f"{who}.safetensors"
+    tensors, _ = checkpoint.load(path)
+    checkpoint.load_weights(built, tensors, str(path))
+    built.classes = read_record(folder).classes
+    return built.eval()
+
+
+def saved_shape(folder: Path, data: Any, classes: tuple[str, ...]) -> Shape:
+    """The shape a run's student was built for; the statistics come with the weights."""
+    tensors, _ = checkpoint.load(folder / "student.safetensors")
+    nothing = torch.zeros(0)
+    mean, deviation = (tensors.get(f"transform.{name}", nothing) for name in ("mean", "std"))
+    return Shape(tuple(data["row"]), int(data["outputs"]), classes, mean, deviation)
+
+
+def _runs_near(path: Path) -> str:
+    return did_you_mean(path.name, [p.parent.name for p in path.parent.glob("*/run.json")])
+
+
+def _student(call: Call, shape: Shape, source: str) -> Model:
+    if call.name not in students():
+        known = [*students(), "timm:NAME", "torchvision:NAME", "package.module:function", "a run folder"]
+        raise ModelError(f"there is no model {call.name!r}", remedy=did_you_mean(call.name, known))
+    build = importlib.import_module(f"limbeck.students.{call.name}").build
+    network = _called(build, call, shape.row, shape.outputs)
+    return Model(network, Standardise(shape.mean, shape.deviation), source=source)
+
+
+def _called(function: Any, call: Call, *fixed: Any) -> nn.Module:
+    import inspect
+
+    known = [name for name in inspect.signature(function).parameters if name not in ("inputs", "outputs")]
+    for name in call.keywords:
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+        if name not in known and not takes_any:
+            raise ModelError(f"{call.name} has no argument {name!r}", remedy=did_you_mean(name, known))
+    try:
+        network = function(*fixed, *call.arguments, **call.keywords)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{call.name} cannot be built: {error}", expected=f"arguments {', '.join(known)}") from error
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{call.name} returned a {type(network).__name__}", expected="an nn.Module")
+    return network
+
+
+def _function(module_name: str, call: Call, shape: Shape, source: str) -> Model:
+    try:
+        function = getattr(importlib.import_module(module_name), call.name)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"the module {module_name!r} of {source!r} cannot be imported: {error}",
+            expected="package.module:function",
+            remedy="run from the folder that holds it, or set PYTHONPATH",
+        ) from error
+    except AttributeError as error:
+        names = [name for name in dir(importlib.import_module(module_name)) if not name.startswith("_")]
+        raise ModelError(f"{module_name} has no {call.name!r}", remedy=did_you_mean(call.name, names)) from error
+    network = _called(function, call)
+    if isinstance(network, Model):
+        network.source = source
+        return network
+    return Model(network, Standardise(shape.mean, shape.deviation), source=source)
+
+
+def _timm(call: Call, shape: Shape, source: str) -> Model:
+    timm = _extra("timm")
+    if not timm.is_model(call.name):
+        raise ModelError(f"timm has no model {call.name!r}", remedy=did_you_mean(call.name, timm.list_models()))
+    pretrained = bool(call.keywords.get("pretrained"))
+    channels = 3 if pretrained else shape.row[0]
+    network = _called(timm.create_model, Call("timm.create_model", (), {
+        "model_name": call.name, "num_classes": shape.outputs, "in_chans": channels, **call.keywords
+    }))
+    if not pretrained:
+        return Model(network, Standardise(shape.mean, shape.deviation), source=source)
+    config = network.pretrained_cfg
+    return Model(network, ImageScale(config["mean"], config["std"], size=config["input_size"][-1]), source=source)
+
+
+def _torchvision(call: Call, shape: Shape, source: str) -> Model:
+    catalogue = _extra("torchvision").models
+    if call.name not in catalogue.list_models():
+        near = did_you_mean(call.name, catalogue.list_models())
+        raise ModelError(f"torchvision has no model {call.name!r}", remedy=near)
+    keywords = {"num_classes": shape.outputs, **call.keywords}
+    if keywords.get("weights"):
+        weights = catalogue.get_model_weights(call.name)[keywords.pop("weights")]
+        preset = weights.transforms()
+        keywords.pop("num_classes")
+        network = catalogue.get_model(call.name, weights=weights, **keywords)
+        transform: nn.Module = ImageScale(preset.mean, preset.std, size=preset.crop_size[0])
+        return Model(network, transform, classes=weights.meta["categories"], source=source)
+    network = _called(catalogue.get_model, Call("torchvision.get_model", (call.name,), keywords))
+    return Model(network, ImageScale((0.5,) * 3, (0.5,) * 3, size=shape.row[-1]), source=source)
+
+
+def _extra(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{name} is not installed", remedy="pip install 'limbeck[vision]'") from error

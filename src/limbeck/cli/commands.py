@@ -1,0 +1,59 @@
+"""The verbs in one list, and what an error becomes: a text on stderr and an exit code."""
+
+import errno
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from limbeck.cli import catalogue, runs, training
+from limbeck.cli.screen import Screen
+from limbeck.errors import LimbeckError, StorageError
+
+EXIT_CODES = """Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; 6 run folder or
+recording; 7 training; 8 disk; 130 interrupted."""
+
+app = typer.Typer(
+    name="limbeck",
+    help="Make a small model that behaves like a big one, prove it, and ship it.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_MAKE, _ASK, _LOOK = "Make", "Ask a finished run", "Look up"
+app.command(rich_help_panel=_MAKE)(training.demo)
+app.command(rich_help_panel=_MAKE)(training.distill)
+app.command(rich_help_panel=_MAKE)(training.chain)
+app.command(rich_help_panel=_ASK)(runs.evaluate)
+app.command(rich_help_panel=_ASK)(runs.predict)
+app.command(rich_help_panel=_ASK)(runs.report)
+app.command(rich_help_panel=_LOOK)(catalogue.methods)
+app.command(rich_help_panel=_LOOK)(catalogue.models)
+app.command(rich_help_panel=_LOOK)(catalogue.version)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and leaves the process.
+
+    Args:
+        arguments: What was typed after `limbeck`; None takes it from the process.
+
+    Raises:
+        SystemExit: Always, with 0 or the exit code of what went wrong.
+    """
+    screen = Screen()
+    try:
+        app(args=None if arguments is None else list(arguments), obj=screen)
+    except LimbeckError as error:
+        screen.fail(error)
+    except KeyboardInterrupt:
+        screen.errors.print("interrupted")
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = StorageError(f"the disk is full: {error}", remedy="make room; what was complete is kept; then --resume")
+        screen.fail(full, cause=error)

@@ -1,0 +1,92 @@
+"""Rows from a file a person has at hand: .npy, .npz, or an image."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.errors import DataError, did_you_mean
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+
+
+def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> np.ndarray[Any, Any]:
+    """Reads rows.
+
+    Args:
+        path: A .npy file, a .npz file with one array or one called "inputs", or an image.
+        row: Shape of one row as the run knows it, such as (1, 28, 28); empty when it does not.
+        warn: Told when an image is brought to another size or to grey.
+
+    Returns:
+        An array whose first axis counts rows.
+
+    Raises:
+        DataError: When the file is missing, cannot be read, or its rows have another shape.
+    """
+    if not path.is_file():
+        near = [other.name for other in path.parent.glob("*") if other.is_file()] if path.parent.is_dir() else []
+        raise DataError(
+            f"there is no file {path}", expected="a .npy, .npz or image file", remedy=did_you_mean(path.name, near)
+        )
+    if path.suffix.lower() in _IMAGES:
+        return _image(path, row, warn)
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise DataError(f"{path} is of no known kind", expected=f".npy, .npz or an image: {', '.join(sorted(_IMAGES))}")
+    array = _array(path)
+    if row and array.shape == row:
+        array = array[None]
+    if row and array.shape[1:] != row:
+        raise DataError(
+            f"{path} holds an array of shape {array.shape}",
+            expected=f"rows of shape {row}: ({', '.join(['N', *map(str, row)])})",
+            remedy="reshape or transpose it; images have their channels first",
+        )
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path} holds {array.dtype}", expected="numbers")
+    if not np.isfinite(array).all():
+        bad = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DataError(f"row {bad} of {path} holds a value that is not a number", expected="finite numbers")
+    return array
+
+
+def _array(path: Path) -> np.ndarray[Any, Any]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            return np.asarray(loaded)
+        with loaded:
+            names = loaded.files
+            if "inputs" not in names and len(names) != 1:
+                raise DataError(
+                    f"{path} holds the arrays {', '.join(names) or 'none'}",
+                    expected='one array, or one called "inputs"',
+                )
+            return np.asarray(loaded["inputs" if "inputs" in names else names[0]])
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}",
+            expected="what numpy.save or numpy.savez wrote, without Python objects",
+        ) from error
+
+
+def _image(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> np.ndarray[Any, Any]:
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ModuleNotFoundError as error:
+        raise DataError(f"{path} is an image, and Pillow is not installed", remedy="pip install pillow") from error
+    if len(row) != 3 or row[0] not in (1, 3):
+        raise DataError(f"{path} is an image", expected=f"rows of shape {row}, as a .npy file")
+    mode, size = ("L" if row[0] == 1 else "RGB"), (row[2], row[1])
+    try:
+        with Image.open(path) as image:
+            if image.mode != mode:
+                warn(f"{path}: brought from {image.mode} to {mode}, as the run was trained")
+            if image.size != size:
+                warn(f"{path}: brought from {image.size} to {size} pixels (width, height), as the run was trained")
+            pixels = np.asarray(image.convert(mode).resize(size, Image.Resampling.BILINEAR))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read: {error}", expected="an image") from error
+    return pixels[None, None] if mode == "L" else pixels.transpose(2, 0, 1)[None]

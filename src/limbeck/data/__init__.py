@@ -1,0 +1,1 @@
+"""From what a person has (a name, arrays, a data set) to rows in memory, split, augmented and batched."""

@@ -1,0 +1,43 @@
+"""A random shift by whole pixels: pad with zeros on each side, then cut the original size out at a random place.
+
+Krizhevsky and Hinton's padding of 4 on 32 x 32 images is in He et al., "Deep Residual Learning for Image Recognition",
+2015, https://arxiv.org/abs/1512.03385, section 4.2. With padding=2 on 28 x 28 images it is the jitter of "up to two
+pixels in any direction" of Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015,
+https://arxiv.org/abs/1503.02531, section 3. Read: memory.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+from torch.nn.functional import pad
+
+from limbeck.data.replay import Draw
+from limbeck.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Shifts each image by -padding to +padding pixels down and right; what comes in from outside is 0.
+
+    Args:
+        padding: Pixels, at least 1.
+    """
+
+    padding: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.padding, int) or isinstance(self.padding, bool) or self.padding < 1:
+            raise RecipeError(f"crop has padding={self.padding!r}", expected="a whole number of pixels, at least 1")
+
+    def __call__(
+        self, images: Shaped[Tensor, "rows channels height width"], draw: Draw
+    ) -> Shaped[Tensor, "rows channels height width"]:
+        """The shifted images."""
+        places = 2 * self.padding + 1
+        down, right = draw.integers(places, places)
+        height, width = images.shape[-2:]
+        padded = pad(images, (self.padding,) * 4)
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+        return windows[torch.arange(len(images), device=images.device), :, down, right]

@@ -1,0 +1,44 @@
+"""A black square somewhere on the image.
+
+DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017,
+https://arxiv.org/abs/1708.04552, section 3. Deviation: the paper fills with 0 after standardising, the mean colour;
+here the raw image is filled with 0, since each model standardises in its own way. Read: memory.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+
+from limbeck.data.replay import Draw
+from limbeck.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Sets a square to 0; its centre is any pixel, so that it may hang over the edge, as in the paper.
+
+    Args:
+        size: Length of the square's side in pixels, at least 1.
+    """
+
+    size: int = 8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or isinstance(self.size, bool) or self.size < 1:
+            raise RecipeError(f"cutout has size={self.size!r}", expected="a whole number of pixels, at least 1")
+
+    def __call__(
+        self, images: Shaped[Tensor, "rows channels height width"], draw: Draw
+    ) -> Shaped[Tensor, "rows channels height width"]:
+        """The images with a square missing."""
+        height, width = images.shape[-2:]
+        middle_row, middle_column = draw.integers(height, width)
+        hole = self._inside(middle_row, height)[:, :, None] & self._inside(middle_column, width)[:, None, :]
+        return images.masked_fill(hole[:, None], 0)
+
+    def _inside(self, middle: Int[Tensor, " rows"], length: int) -> Bool[Tensor, "rows length"]:
+        start = (middle - self.size // 2)[:, None]
+        pixel = torch.arange(length, device=middle.device)
+        return (pixel >= start) & (pixel < start + self.size)

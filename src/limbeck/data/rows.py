@@ -1,0 +1,122 @@
+"""Rows of data in memory: inputs as they were stored, labels where they are known, and a place for each row."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Some rows, raw. Where `known` is False the label is hidden and its number means nothing."""
+
+    inputs: Shaped[Tensor, "rows ..."]
+    labels: Int[Tensor, " rows"] | None
+    known: Bool[Tensor, " rows"]
+    ids: Int[Tensor, " rows"]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Data that can be read at any places; training, recording and evaluation ask for nothing more.
+
+    `ids` are the rows' places in the whole data set: a row keeps its id whatever split it falls into.
+    """
+
+    def __len__(self) -> int: ...
+
+    @property
+    def ids(self) -> Int[Tensor, " rows"]:
+        """The place of each row in the data set, by position in these rows."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the rows' content: inputs, labels, which labels are known, and ids."""
+        ...
+
+    def take(self, positions: Int[Tensor, " taken"]) -> Piece:
+        """The rows at these positions (0 to len - 1), in this order."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TensorRows:
+    """Rows held as whole tensors, in the type they were stored in (8-bit images stay 8-bit, channels first).
+
+    Args:
+        inputs: What a model reads, raw.
+        labels: Class numbers, or None where no row has a label.
+        known: Which rows' labels may be seen.
+        ids: The rows' places in the data set.
+    """
+
+    inputs: Shaped[Tensor, "rows ..."]
+    labels: Int[Tensor, " rows"] | None
+    known: Bool[Tensor, " rows"]
+    ids: Int[Tensor, " rows"]
+
+    @classmethod
+    def of(cls, inputs: Shaped[Tensor, "rows ..."], labels: Int[Tensor, " rows"] | None = None) -> "TensorRows":
+        """Rows numbered from 0; every label is known, where there are labels."""
+        count = inputs.shape[0]
+        known = torch.full((count,), labels is not None, device=inputs.device)
+        return cls(inputs, labels, known, torch.arange(count, device=inputs.device))
+
+    def __post_init__(self) -> None:
+        lengths = {len(t) for t in (self.inputs, self.labels, self.known, self.ids) if t is not None}
+        assert len(lengths) == 1, f"inputs, labels, known and ids differ in length: {sorted(lengths)}"
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    def take(self, positions: Int[Tensor, " taken"]) -> Piece:
+        """The rows at these positions, in this order."""
+        at = positions.to(self.inputs.device)
+        return Piece(
+            self.inputs.index_select(0, at),
+            None if self.labels is None else self.labels.index_select(0, at),
+            self.known.index_select(0, at),
+            self.ids.index_select(0, at),
+        )
+
+    def select(self, positions: Int[Tensor, " taken"]) -> "TensorRows":
+        """Rows of their own at these positions; they keep their ids."""
+        piece = self.take(positions)
+        return TensorRows(piece.inputs, piece.labels, piece.known, piece.ids)
+
+    def hide_labels(self, keep: Int[Tensor, " kept"]) -> "TensorRows":
+        """The same rows with only the labels at these positions; the others are erased, not only marked."""
+        known = torch.zeros_like(self.known)
+        known[keep] = self.known[keep]
+        labels = None if self.labels is None else torch.where(known, self.labels, torch.zeros_like(self.labels))
+        return replace(self, labels=labels, known=known)
+
+    def without(self, *labels: int) -> "TensorRows":
+        """The rows whose label is none of these; rows with an unknown label stay."""
+        if self.labels is None:
+            return self
+        leaving = torch.isin(self.labels, torch.tensor(labels, dtype=self.labels.dtype, device=self.labels.device))
+        return self.select((~(leaving & self.known)).nonzero().squeeze(1))
+
+    def to(self, device: torch.device) -> "TensorRows":
+        """The same rows on a device; batches and augmentation then happen there."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return TensorRows(self.inputs.to(device), labels, self.known.to(device), self.ids.to(device))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The first 32 hexadecimal digits of a SHA-256 over inputs, labels, known and ids, computed once."""
+        digest = hashlib.sha256()
+        for name in ("inputs", "labels", "known", "ids"):
+            tensor = getattr(self, name)
+            if tensor is None:
+                digest.update(f"{name}|none|".encode())
+                continue
+            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()[:32]

@@ -1,0 +1,62 @@
+"""Mean 0 and deviation 1, with the statistics of the train rows, as a module that is saved with the weights."""
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from limbeck.data.rows import Rows
+from limbeck.errors import DataError
+
+_ROWS_AT_ONCE = 2048
+
+
+def statistics(rows: Rows) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+    """Mean and standard deviation (population, over all rows and pixels) of each channel, in the inputs' own unit.
+
+    The channel is dimension 1 of the inputs: a channel of an image, a feature of a flat row. A channel that never
+    changes gets deviation 1, so that it standardises to 0.
+
+    Raises:
+        DataError: When there are no rows.
+    """
+    if not len(rows):
+        raise DataError("there are no rows to take statistics of", expected="at least one row")
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        inputs = rows.take(torch.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))).inputs
+        values = inputs.transpose(0, 1).flatten(1).double()
+        variance, middle = torch.var_mean(values, dim=1, correction=0)
+        # parts joined by the formula of Chan, Golub and LeVeque (1979): exact sums of squares would cancel
+        size = values.shape[1]
+        total, apart = count + size, middle - mean
+        squares = squares + variance * size + apart**2 * (count * size / total)
+        mean, count = mean + apart * (size / total), total
+    deviation = (squares / count).sqrt()
+    return mean.float(), torch.where(deviation > 0, deviation, torch.ones_like(deviation)).float()
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std for each channel (dimension 1); takes any type, gives float32.
+
+    Args:
+        mean: One number for each channel, in the inputs' own unit.
+        std: The same, above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Float[Tensor, " channels"], std: Float[Tensor, " channels"]) -> None:
+        super().__init__()
+        assert mean.shape == std.shape and mean.ndim == 1 and bool((std > 0).all())
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
+
+    def forward(self, inputs: Shaped[Tensor, "rows channels ..."]) -> Float[Tensor, "rows channels ..."]:
+        """Standardised inputs."""
+        shape = (-1, *(1 for _ in inputs.shape[2:]))
+        return (inputs.float() - self.mean.reshape(shape)) / self.std.reshape(shape)
+
+    def extra_repr(self) -> str:
+        """How many channels."""
+        return f"channels={len(self.mean)}"

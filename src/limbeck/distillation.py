@@ -1,0 +1,134 @@
+"""The spine: data, teacher, objective, student, run, report, read from top to bottom."""
+
+from pathlib import Path
+from typing import Any
+
+from limbeck import runfolder
+from limbeck.data.source import Data
+from limbeck.errors import Interrupted
+from limbeck.objective import Objective
+from limbeck.progress import Progress, Silent
+from limbeck.recipe import Recipe
+from limbeck.records import SeedResult
+from limbeck.reporting.html import report
+from limbeck.run import Run
+from limbeck.workshop import Given, Workshop
+
+
+def distill(
+    teacher: Any,
+    student: Any,
+    data: Any,
+    *,
+    objective: str | Objective | None = None,
+    budget: str = "20 epochs",
+    valid: Any = None,
+    test: Any = None,
+    to: str | Path | None = None,
+    control: bool = True,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **more: Any,
+) -> Run:
+    """Makes a student that behaves like its teacher, beside the same student trained alone.
+
+    Args:
+        teacher: A module, a run folder, a recording, a model's text, a list of these (an ensemble); None trains the
+            student on the labels alone.
+        student: A model's text such as `cnn(size=16)`, a module (its weights are the start; a copy is trained), or a
+            function without arguments that builds one (called under each seed).
+        data: A known name, (inputs, labels), a torch dataset, a dict of splits, or `Data`.
+        objective: The grammar's text, or an objective; by default `0.9 * kd(temperature=4) + 0.1 * labels` with a
+            teacher and `labels` without.
+        budget: "20 epochs", "5000 steps", "10m".
+        valid: The validation split: a share, a number of rows, or rows of its own. Weights are selected on it.
+        test: The test split, likewise. It is read once, at the end.
+        to: The run's folder, which must not exist; `runs/NAME` by default.
+        control: Whether to train the same student alone, with the same steps, data order, views and initial weights.
+        seed: Decides initial weights, data order and dropout. `seeds=5` makes five runs, from this seed on.
+        resume: Goes on with an interrupted run in the same folder.
+        progress: Is told how it goes.
+        **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`, `name`.
+
+    Raises:
+        LimbeckError: When anything does not fit, before training starts; see its text for the remedy.
+
+    Returns:
+        The finished run; `run.student()` is the module, `run.folder / "report.html"` the report.
+    """
+    source = data if isinstance(data, str | Path) else "<object>"
+    spec = {"source": str(source)} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
+    spec |= more.pop("data", {})
+    recipe = Recipe.of(
+        data=spec,
+        teacher=_named(teacher),
+        student=_named(student),
+        objective=None if objective is None else repr(objective) if isinstance(objective, Objective) else objective,
+        budget=budget,
+        to=to,
+        control=control,
+        seed=seed,
+        **more,
+    )
+    handed = data if isinstance(data, Data) or source != "<object>" else _splits(data, valid, test)
+    given = Given(
+        None if isinstance(teacher, str | Path) else teacher,
+        None if isinstance(student, str | Path) else student,
+        None if source != "<object>" else handed,
+    )
+    return run_recipe(recipe, given=given, resume=resume, progress=progress)
+
+
+def run_recipe(
+    recipe: Recipe, *, given: Given | None = None, resume: bool = False, progress: Progress | None = None
+) -> Run:
+    """Runs a recipe from its data to its report.
+
+    Args:
+        recipe: What to do.
+        given: Objects in place of the recipe's texts.
+        resume: Goes on with an interrupted run; the recipe resolved at its start is what counts then.
+        progress: Is told how it goes.
+
+    Raises:
+        LimbeckError: When anything does not fit, before training starts.
+        Interrupted: After Ctrl-C or SIGTERM, with everything saved.
+    """
+    watcher = progress or Silent()
+    folder = runfolder.place(recipe)
+    resume = resume and runfolder.started(folder)
+    if resume:
+        recipe = runfolder.stored(folder)
+    else:
+        runfolder.refuse_existing(folder)
+    shop = Workshop.open(recipe, given or Given(), folder, watcher)
+    shop.preflight()
+    if not resume:
+        shop.resolve()
+    results: list[SeedResult] = []
+    try:
+        for seed in shop.recipe.all_seeds():
+            results.append(shop.apprentice(seed))
+            shop.write("running", results)
+    except (Interrupted, KeyboardInterrupt):
+        shop.write("interrupted", results)
+        raise
+    run = shop.finish(results)
+    report(folder, to=folder / "report.html")
+    return run
+
+
+def _named(what: Any) -> Any:
+    """How an object stands in a recipe: texts as they are, others by what they are."""
+    if what is None or isinstance(what, str):
+        return what
+    if isinstance(what, Path):
+        return str(what)
+    return f"<{type(what).__name__}>"
+
+
+def _splits(data: Any, valid: Any, test: Any) -> Any:
+    """Adds splits that were given as rows to the training data; shares and numbers stay in the recipe."""
+    rows = {name: part for name, part in (("valid", valid), ("test", test)) if not isinstance(part, int | float | None)}
+    return {**(data if isinstance(data, dict) else {"train": data}), **rows} if rows else data

@@ -1,0 +1,40 @@
+"""Divergences between two distributions over the same symbols, one value in nats for each row.
+
+A divergence is a plain function of two tensors of log-probabilities, teacher first, and knows nothing of temperature,
+storage or masks. `targets` decides over which symbols it is taken (all of them, or the top k and the tail), so a
+divergence written here is right for every kind of recording that can serve it.
+"""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Divergence(Protocol):
+    """A named function (teacher log-probabilities, student log-probabilities) -> nats, one value per row."""
+
+    __name__: str
+
+    def __call__(
+        self, teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+    ) -> Float[Tensor, "*rows"]: ...
+
+
+def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
+    """Log-probabilities of softmax(logits / temperature), in at least float32 whatever the logits' precision."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return torch.log_softmax(wide / temperature, dim=-1)
+
+
+def kl(
+    teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+) -> Float[Tensor, "*rows"]:
+    """KL(teacher || student), the divergence whose minimum in the student is cross-entropy with soft targets.
+
+    A symbol the teacher gives probability zero adds nothing, whatever the student gives it.
+    """
+    probability = teacher.exp()
+    terms = probability * (teacher - student)
+    return torch.where(probability > 0, terms, torch.zeros_like(terms)).sum(dim=-1)

@@ -1,0 +1,117 @@
+"""The one grammar: calls with arguments, weighted and added, read with `ast` and never evaluated.
+
+    0.9 * kd(temperature=4) + 0.1 * labels        an objective
+    crop(padding=2) + flip                        an augmentation
+    cnn(size=16)                                  a student
+"""
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from limbeck.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Call:
+    """A name, dotted for an outsider's, with keyword arguments and, in order, positional ones."""
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A call and the weight in front of it (1 where none is written)."""
+
+    weight: float
+    call: Call
+
+
+def parse_sum(text: str, what: str) -> list[Term]:
+    """Reads a weighted sum of calls.
+
+    Args:
+        text: What a person wrote.
+        what: What it is, for the error message: "objective", "augmentation".
+
+    Raises:
+        RecipeError: When the text is not a sum of calls, with the column where it went wrong.
+    """
+    try:
+        return _terms(_tree(text, what), text, what, 1.0)
+    except RecursionError as error:
+        raise RecipeError(f"the {what} is nested too deeply", expected="a few hundred terms at most") from error
+
+
+def parse_call(text: str, what: str) -> Call:
+    """Reads one call, such as `cnn(size=16)`."""
+    return _call(_tree(text, what), text, what)
+
+
+def _tree(text: str, what: str) -> ast.expr:
+    if not text.strip():
+        raise RecipeError(f"the {what} is empty", expected="for example 0.9 * kd(temperature=4) + 0.1 * labels")
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        pointer = f"{text.strip()}\n  {' ' * max((error.offset or 1) - 1, 0)}^"
+        raise RecipeError(f"the {what} cannot be read: {error.msg}\n  {pointer}") from error
+    except (ValueError, MemoryError) as error:
+        raise RecipeError(f"the {what} cannot be read: {error}") from error
+
+
+def _terms(node: ast.expr, text: str, what: str, weight: float) -> list[Term]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _terms(node.left, text, what, weight) + _terms(node.right, text, what, weight)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        for number, rest in ((node.left, node.right), (node.right, node.left)):
+            if (factor := _number(number)) is not None:
+                return _terms(rest, text, what, weight * factor)
+    if isinstance(node, ast.Name | ast.Attribute | ast.Call):
+        return [Term(weight, _call(node, text, what))]
+    raise _unreadable(node, text, what, "a sum of NUMBER * name(argument=value)")
+
+
+def _call(node: ast.expr, text: str, what: str) -> Call:
+    if not isinstance(node, ast.Call):
+        return Call(_name(node, text, what))
+    if any(keyword.arg is None for keyword in node.keywords):
+        raise _unreadable(node, text, what, "plain arguments, without **")
+    return Call(
+        _name(node.func, text, what),
+        tuple(_value(argument, text, what) for argument in node.args),
+        {str(keyword.arg): _value(keyword.value, text, what) for keyword in node.keywords},
+    )
+
+
+def _name(node: ast.expr, text: str, what: str) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{_name(node.value, text, what)}.{node.attr}"
+    raise _unreadable(node, text, what, "a name, or package.module.name")
+
+
+def _number(node: ast.expr) -> float | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        left, right = _number(node.left), _number(node.right)
+        return None if left is None or right is None else left * right
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _value(node: ast.expr, text: str, what: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        raise _unreadable(node, text, what, "a number, a text in quotes, True, False, None, or a tuple of them") from None
+
+
+def _unreadable(node: ast.expr, text: str, what: str, expected: str) -> RecipeError:
+    piece = ast.get_source_segment(text.strip(), node) or text
+    return RecipeError(f"{piece!r} in the {what} {text!r} cannot be read", expected=expected)

@@ -1,0 +1,1 @@
+"""What a model costs: size and work (`complexity`), and time for an answer (`latency`)."""

@@ -1,0 +1,65 @@
+"""How long an answer takes, measured for several models in turns so that a drifting machine treats them alike."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+
+def interleaved(
+    answers: Mapping[str, Callable[[], object]], *, rounds: int = 30, calls: int = 10, warm_up: int = 5
+) -> dict[str, dict[str, float]]:
+    """Times several functions in interleaved rounds.
+
+    Args:
+        answers: What to time, by name; each is called without arguments.
+        rounds: How many times all are visited, in rotating order.
+        calls: Calls in a row at each visit; each is timed by itself.
+        warm_up: Calls of each before the first round, not counted.
+
+    Returns:
+        For each name `latency_ms` (median) and `latency_p95_ms`, wall milliseconds a call.
+    """
+    for answer in answers.values():
+        for _ in range(warm_up):
+            answer()
+    names = list(answers)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            for _ in range(calls):
+                start = time.perf_counter()
+                answers[name]()
+                seconds[name].append(time.perf_counter() - start)
+    return {
+        name: {"latency_ms": 1e3 * float(np.median(times)), "latency_p95_ms": 1e3 * float(np.quantile(times, 0.95))}
+        for name, times in seconds.items()
+    }
+
+
+def of_models(models: Mapping[str, nn.Module], row: Shaped[Tensor, "1 ..."]) -> dict[str, dict[str, float]]:
+    """Latency of one row in eager torch with one thread, interleaved; models are left in eval mode.
+
+    The number of threads is put back afterwards.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    device = next((parameter.device for model in models.values() for parameter in model.parameters()), row.device)
+    here = row.to(device)
+
+    def answer(model: nn.Module) -> Callable[[], object]:
+        def call() -> None:
+            model(here)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        return call
+
+    try:
+        with torch.inference_mode():
+            return interleaved({name: answer(model.eval()) for name, model in models.items()})
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,73 @@
+"""A network with its own input transform and class map, so that a teacher and a student read one sample each its way."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from limbeck.errors import ModelError, did_you_mean
+
+
+class Model(nn.Module):
+    """A network, the transform it expects its inputs through, and the classes its outputs stand for.
+
+    The transform is a module too: its statistics are saved with the weights, and what trains is what ships.
+
+    Args:
+        network: Any module from transformed inputs to logits; it is not modified.
+        transform: From raw inputs (as the data holds them) to what the network expects; None when it takes them raw.
+        classes: Names of the outputs, in the network's own order; empty when they are in the data's order.
+        source: The text that builds the network again, empty when only the caller can.
+    """
+
+    class_index: Tensor | None
+
+    def __init__(
+        self, network: nn.Module, transform: nn.Module | None = None, classes: Sequence[str] = (), source: str = ""
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.transform = transform if transform is not None else nn.Identity()
+        self.classes = tuple(classes)
+        self.source = source
+        self.register_buffer("class_index", None, persistent=False)
+
+    def forward(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
+        """Logits in the data's class order, from raw inputs."""
+        outputs = self.network(self.transform(inputs))
+        return self.classed(outputs)
+
+    def classed(self, outputs: Tensor) -> Tensor:
+        """Puts a network's outputs in the data's class order."""
+        return outputs if self.class_index is None else outputs[..., self.class_index]
+
+    def align(self, classes: Sequence[str]) -> "Model":
+        """Maps this model's outputs to the data's classes by name, and returns itself.
+
+        Raises:
+            ModelError: When a class of the data is not among the model's.
+        """
+        if self.classes and tuple(classes) != self.classes:
+            missing = [name for name in classes if name not in self.classes]
+            if missing:
+                raise ModelError(
+                    f"the model knows no class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)",
+                    expected=f"a model for the classes {', '.join(classes[:12])}",
+                    remedy=did_you_mean(missing[0], self.classes),
+                )
+            device = next((p.device for p in self.parameters()), torch.device("cpu"))
+            self.class_index = torch.tensor([self.classes.index(name) for name in classes], device=device)
+        return self
+
+    def fingerprint(self) -> str:
+        """A hash of everything that decides this model's answers: weights, buffers, transform, code and classes.
+
+        Two models with equal fingerprints give equal answers to equal inputs.
+        """
+        digest = hashlib.sha256(f"{self.network!r}|{self.transform!r}|{self.classes}".encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:32]

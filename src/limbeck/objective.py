@@ -1,0 +1,240 @@
+"""What a distillation method is: a value for every row, what it needs, and how it is written down.
+
+The file `objectives/NAME.py` holds one subclass of `Objective`; its name in the grammar is the file's name. A method
+computes, it never masks, weights or reduces: `Objective.loss` does that once, for every method.
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from limbeck.divergences import Divergence
+from limbeck.errors import ObjectiveError
+from limbeck.signals import Batch, Signals
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective demands, checked before training starts.
+
+    `soft` lists the divergences it will ask of the teacher's targets, each with its temperature; `logits` says that it
+    reads the teacher's dense logits themselves; the layers are names of modules; `labels` and `ids` say that it reads
+    them; `rows` is the smallest batch it can work on.
+    """
+
+    soft: frozenset[tuple[Divergence, float]] = frozenset()
+    logits: bool = False
+    student_layers: frozenset[str] = frozenset()
+    teacher_layers: frozenset[str] = frozenset()
+    labels: bool = False
+    ids: bool = False
+    rows: int = 1
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(
+            self.soft | other.soft,
+            self.logits or other.logits,
+            self.student_layers | other.student_layers,
+            self.teacher_layers | other.teacher_layers,
+            self.labels or other.labels,
+            self.ids or other.ids,
+            max(self.rows, other.rows),
+        )
+
+    @property
+    def teacher(self) -> bool:
+        """Whether a teacher is needed at all."""
+        return bool(self.soft or self.logits or self.teacher_layers)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss after reduction: the weighted total, and each term's unweighted mean, by the term's name."""
+
+    total: Float[Tensor, ""]
+    terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """A distillation method. Final methods are `loss`, `terms`, `+`, `*` and `repr`; a method writes the rest.
+
+    A subclass stores every constructor argument under its own name, so that `repr` can write the method down and the
+    grammar can read it back.
+    """
+
+    family: ClassVar[str]
+    formula: ClassVar[str]
+    factor: ClassVar[str] = "1"
+    per_row: bool = True
+
+    def __init__(self) -> None:
+        # Without this, the signature of a method that takes nothing would be nn.Module's (*args, **kwargs).
+        super().__init__()
+
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What this objective demands of teacher, student and data."""
+
+    @abstractmethod
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
+        """One value for each row; or, where `per_row` is False, one number for the whole batch."""
+
+    def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:  # noqa: B027 - most have no projector
+        """Builds what depends on shapes, such as projectors, from the signals of one dry batch."""
+
+    def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
+        """The rows this objective is defined on; its mean is taken over them."""
+        return batch.mask
+
+    def terms(self) -> Iterator[tuple[float, "Objective"]]:
+        """The weighted methods this objective is the sum of."""
+        yield 1.0, self
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """How many rows each term is averaged over, by the term's name."""
+        return {name: float(term.counted(batch).sum()) for name, _, term in self.named_terms()}
+
+    def named_terms(self) -> Iterator[tuple[str, float, "Objective"]]:
+        """The terms with a name each; a method that occurs twice is numbered."""
+        seen: dict[str, int] = {}
+        for weight, term in self.terms():
+            name = repr(term)
+            seen[name] = seen.get(name, 0) + 1
+            yield (name if seen[name] == 1 else f"{name} #{seen[name]}"), weight, term
+
+    def loss(
+        self,
+        student: Signals,
+        teacher: Signals,
+        batch: Batch,
+        *,
+        counts: Mapping[str, float] | None = None,
+    ) -> Loss:
+        """The one place where values are masked, averaged and weighted.
+
+        Args:
+            student: What the student said about the batch.
+            teacher: What the teacher said about the same rows in the same order.
+            batch: The rows themselves.
+            counts: Rows each term is averaged over, when this batch is a slice of a larger one (accumulation, several
+                processes); the slices' losses then sum to the loss of the whole. None means this batch is the whole.
+
+        Returns:
+            The weighted total, with gradient, and each term's mean, detached.
+        """
+        total = None
+        terms: dict[str, Tensor] = {}
+        for name, weight, term in self.named_terms():
+            counted = term.counted(batch)
+            here = counted.sum()
+            whole = here.clamp(min=1) if counts is None else max(counts[name], 1.0)
+            value = term(student, teacher, batch)
+            if term.per_row:
+                if value.shape != counted.shape:
+                    raise ObjectiveError(
+                        f"{name} returned values of shape {tuple(value.shape)}",
+                        expected=f"one value for each row: {tuple(counted.shape)}",
+                        remedy="a method that gives one number for the batch must declare per_row = False",
+                    )
+                mean = torch.where(counted, value, torch.zeros_like(value)).sum() / whole
+            else:
+                mean = value * (here / whole)
+            terms[name] = mean.detach()
+            total = weight * mean if total is None else total + weight * mean
+        assert total is not None
+        return Loss(total, terms)
+
+    def __add__(self, other: "Objective") -> "Objective":
+        return Sum(self, other)
+
+    def __mul__(self, weight: float) -> "Objective":
+        return Weighted(weight, self)
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        names = [name for name in inspect.signature(type(self)).parameters]
+        arguments = ", ".join(f"{name}={written(getattr(self, name))}" for name in names)
+        return f"{method_name(type(self))}({arguments})" if arguments else method_name(type(self))
+
+
+class Weighted(Objective):
+    """An objective times a number that is not negative."""
+
+    family, formula = "composition", "w · objective"
+
+    def __init__(self, weight: float, objective: Objective) -> None:
+        super().__init__()
+        if not 0 <= weight < math.inf:
+            raise ObjectiveError(f"{objective!r} has the weight {weight}", expected="a finite weight of at least 0")
+        self.weight, self.objective = float(weight), objective
+        self.per_row = objective.per_row
+
+    def needs(self) -> Needs:
+        return self.objective.needs()
+
+    def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        self.objective.setup(student, teacher, batch)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
+        return self.weight * self.objective(student, teacher, batch)
+
+    def terms(self) -> Iterator[tuple[float, Objective]]:
+        for weight, term in self.objective.terms():
+            yield self.weight * weight, term
+
+    def __repr__(self) -> str:
+        inner = f"({self.objective!r})" if isinstance(self.objective, Sum) else repr(self.objective)
+        return f"{written(self.weight)} * {inner}"
+
+
+class Sum(Objective):
+    """The sum of two objectives."""
+
+    family, formula = "composition", "a + b"
+
+    def __init__(self, first: Objective, second: Objective) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+        self.per_row = first.per_row and second.per_row
+
+    def needs(self) -> Needs:
+        return self.first.needs() | self.second.needs()
+
+    def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        self.first.setup(student, teacher, batch)
+        self.second.setup(student, teacher, batch)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
+        if self.per_row:
+            return self.first(student, teacher, batch) + self.second(student, teacher, batch)
+        return self.loss(student, teacher, batch).total
+
+    def terms(self) -> Iterator[tuple[float, Objective]]:
+        yield from self.first.terms()
+        yield from self.second.terms()
+
+    def __repr__(self) -> str:
+        return f"{self.first!r} + {self.second!r}"
+
+
+def method_name(method: type[Objective]) -> str:
+    """The name a method bears in the grammar: its file's name, or the dotted path of an outsider's class."""
+    package, _, module = method.__module__.rpartition(".")
+    if package == "limbeck.objectives":
+        return module
+    return f"{method.__module__}.{method.__qualname__}"
+
+
+def written(value: object) -> str:
+    """A number, text or tuple as the grammar writes it, such that reading it back gives the same value."""
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return repr(value)

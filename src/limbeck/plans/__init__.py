@@ -1,0 +1,1 @@
+"""Loops over `distill`: a chain of ever smaller students."""

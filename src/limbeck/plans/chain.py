@@ -1,0 +1,73 @@
+"""A chain: each run is the next one's teacher (teacher assistants, Mirzadeh et al. 2020, arXiv 1902.03393)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.distillation import distill, run_recipe
+from limbeck.errors import RecipeError
+from limbeck.progress import Progress, Silent
+from limbeck.recipe import Recipe
+from limbeck.records import read_record
+from limbeck.run import Run
+from limbeck.runfolder import place, refuse_existing
+
+
+def chain(models: Sequence[Any], data: Any, *, to: str | Path = "runs/chain", **as_distill: Any) -> list[Run]:
+    """Distils over a list: the first model is trained alone, each later one learns from the one before.
+
+    Args:
+        models: From the largest to the smallest: texts or modules, as `distill` takes them, or mappings with the key
+            `student` and any keyword of `distill` that differs for this link, such as {"student": "cnn(size=8)",
+            "budget": "40 epochs"}.
+        data: As `distill` takes it, the same for all.
+        to: The folder of the runs; they are numbered in it.
+        **as_distill: Every other keyword of `distill`, for all links.
+
+    Returns:
+        The runs in order; the last one's student is the smallest.
+    """
+    if not models:
+        raise RecipeError("the chain is empty", expected="at least one model")
+    refuse_existing(Path(to))
+    runs: list[Run] = []
+    teacher: Any = as_distill.pop("teacher", None)
+    for number, entry in enumerate(models):
+        link = dict(entry) if isinstance(entry, Mapping) else {"student": entry}
+        student = link.pop("student")
+        run = distill(teacher, student, data, **{**as_distill, "to": Path(to) / f"{number}", **link})
+        teacher = run.folder if isinstance(student, str) else run.student(_bare(student))
+        runs.append(run)
+    return runs
+
+
+def run_chain(recipe: Recipe, *, resume: bool = False, progress: Progress | None = None) -> list[Run]:
+    """Runs the links of a chain recipe in order; a resumed chain keeps the links that finished.
+
+    Args:
+        recipe: One with the key `chain`.
+        resume: Goes on with an interrupted chain.
+        progress: Is told how it goes.
+
+    Raises:
+        RecipeError: When the recipe has no links.
+    """
+    links = recipe.links()
+    if not links:
+        raise RecipeError("the recipe has no chain", expected="the key chain: a list of links", remedy="limbeck distill")
+    if not resume:
+        refuse_existing(place(recipe))
+    watcher = progress or Silent()
+    runs = []
+    for number, link in enumerate(links, start=1):
+        folder = place(link)
+        watcher.say(f"link {number} of {len(links)}: {link.student} in {folder}")
+        if resume and (folder / "run.json").is_file() and read_record(folder).status == "finished":
+            runs.append(Run.open(folder))
+        else:
+            runs.append(run_recipe(link, resume=resume, progress=watcher))
+    return runs
+
+
+def _bare(student: Any) -> Any:
+    return student if hasattr(student, "state_dict") else student()

@@ -1,0 +1,135 @@
+"""What can be known to be wrong before training starts, and the dry batch that proves the shapes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from limbeck.data.rows import Rows
+from limbeck.errors import DataError, LimbeckError, ModelError, ObjectiveError, TeacherError
+from limbeck.model import Model
+from limbeck.objective import Objective
+from limbeck.records import Finding
+from limbeck.signals import Batch, Signals
+from limbeck.taps import listen
+from limbeck.task import Task
+from limbeck.teachers.protocol import Teacher
+
+DRY_ROWS = 8
+
+
+def check(
+    student: Model,
+    teacher: Teacher | None,
+    objective: Objective,
+    task: Task,
+    classes: Sequence[str],
+    batch: Batch,
+    train: Rows,
+) -> list[Finding]:
+    """Holds objective, teacher, student and data against each other on one dry batch, and builds the projectors.
+
+    The dry batch moves nothing: networks answer in eval mode without gradient, and the random state is put back.
+
+    Args:
+        student: The model to be trained.
+        teacher: None for plain training.
+        objective: Its `setup` is called.
+        task: Says how many outputs there must be and which labels there can be.
+        classes: The data's classes.
+        batch: A full training batch; its first rows become the dry batch.
+        train: The training rows.
+
+    Raises:
+        ObjectiveError, TeacherError, ModelError, DataError: The first thing found that makes training pointless.
+
+    Returns:
+        What is not wrong but worth knowing.
+    """
+    needs = objective.needs()
+    if not any(weight > 0 for weight, _ in objective.terms()):
+        raise ObjectiveError(f"every weight in {objective!r} is zero", expected="at least one term with a weight above 0")
+    if needs.teacher and teacher is None:
+        raise ObjectiveError(
+            f"{objective!r} needs a teacher and there is none",
+            remedy="teacher: a run folder, a module or a recording; or objective: labels for plain training",
+        )
+    if not any(parameter.requires_grad for parameter in student.parameters()):
+        raise ModelError(
+            "the student has no trainable parameter",
+            expected="at least one parameter with requires_grad",
+            remedy="was it frozen, or is it the teacher itself?",
+        )
+    if len(batch) < needs.rows:
+        raise ObjectiveError(f"{objective!r} needs batches of at least {needs.rows} rows; a batch has {len(batch)}")
+    findings = _labels(needs.labels, task, classes, train)
+    if teacher is not None:
+        teacher.prepare(needs, classes)
+    dry = batch.rows(slice(0, max(DRY_ROWS, needs.rows)))
+    with torch.random.fork_rng(), torch.no_grad():
+        said = _student(student, dry, sorted(needs.student_layers))
+        _outputs(said.logits, task.output_size(classes))
+        heard = Signals() if teacher is None else teacher.signals(dry)
+        _targets(objective, heard)
+        objective.setup(said, heard, dry)
+        objective.to(dry.inputs.device)
+        loss = objective.loss(said, heard, dry)
+    if not bool(torch.isfinite(loss.total)):
+        broken = [name for name, value in loss.terms.items() if not bool(torch.isfinite(value))]
+        raise ObjectiveError(f"{', '.join(broken)} is not a number on the first rows", remedy="look at the inputs' scale")
+    return findings
+
+
+def _labels(needed: bool, task: Task, classes: Sequence[str], train: Rows) -> list[Finding]:
+    piece = train.take(torch.arange(len(train)))
+    if piece.labels is not None:
+        task.check_labels(piece.labels, piece.known, classes)
+    known = int(piece.known.sum())
+    if needed and known == 0:
+        raise DataError(
+            "the objective uses labels and no training row has one",
+            remedy="leave labels out: objective: kd(temperature=4)",
+        )
+    if known < len(train):
+        evidence = f"{known} of {len(train)} training rows have a label; the others carry the teacher's signals only"
+        return [Finding("note", "labels", evidence, "the control learns from the labelled rows alone")]
+    return []
+
+
+def _student(student: Model, dry: Batch, layers: Sequence[str]) -> Signals:
+    training = {module: module.training for module in student.modules()}
+    student.eval()
+    try:
+        return listen(student, dry.inputs, layers)
+    except LimbeckError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the student cannot read rows of shape {tuple(dry.inputs.shape[1:])}: {error}",
+            remedy="does its first layer fit the data's shape?",
+        ) from error
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _outputs(logits: Tensor | None, expected: int) -> None:
+    if logits is None or logits.shape[-1] != expected:
+        given = "none" if logits is None else str(logits.shape[-1])
+        raise ModelError(
+            f"the student gives {given} outputs a row",
+            expected=f"{expected}, one for each class",
+            remedy="set the size of its last layer",
+        )
+
+
+def _targets(objective: Objective, heard: Signals) -> None:
+    needs = objective.needs()
+    for divergence, temperature in sorted(needs.soft, key=lambda pair: (pair[0].__name__, pair[1])):
+        if heard.targets is None:
+            raise TeacherError(f"the teacher gives no soft targets, and {objective!r} needs them")
+        reason = heard.targets.refuses(divergence, temperature)
+        if reason is not None:
+            raise TeacherError(f"the teacher's targets cannot answer {divergence.__name__} at T={temperature:g}: {reason}")
+    if needs.logits and heard.logits is None:
+        raise TeacherError(f"the teacher gives no dense logits, and {objective!r} reads them")

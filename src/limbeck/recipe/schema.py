@@ -1,0 +1,349 @@
+"""The recipe: one call of `distill` or `chain` written down, checked so far as that goes without data or models.
+
+    data: {source: fashion-mnist, valid: 5000}
+    chain:
+      - {name: big, student: cnn(size=32), budget: 20 epochs}
+      - {name: small, student: separable_cnn(size=16), objective: 0.9 * kd(temperature=4) + 0.1 * labels}
+
+Relative paths in a recipe (`data.path`, a teacher's run folder, `to`) are taken from the current directory.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from limbeck.recipe import spellings
+from limbeck.recipe.document import Document, Place, explain
+
+OBJECTIVE_ALONE = "labels"
+OBJECTIVE_WITH_TEACHER = "0.9 * kd(temperature=4) + 0.1 * labels"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Member(_Strict):
+    """One teacher and its weight among several.
+
+    Attributes:
+        model: What the catalog can find: a run folder, `timm:NAME`, `package.module:function`, ...
+        weight: Share of this teacher's probabilities, above 0; weights are divided by their sum.
+    """
+
+    model: str = Field(min_length=1)
+    weight: float = Field(default=1.0, gt=0)
+
+
+class DataSpec(_Strict):
+    """Which rows there are, how they are split, and which labels the student may see.
+
+    Attributes:
+        source: A known name ("digits"), a path, or `package.module:function`.
+        path: Where a known set lies on this machine, relative to the current directory.
+        valid: Share (0 to 1) or count of training rows for validation; None is the set's own split, else 10 %.
+        test: Share or count of rows for the test; None is the set's own split, else 10 %.
+        labelled: How many training rows keep their labels, 0 or more; the others serve as unlabelled rows. None: all.
+        omit: Names of classes whose rows leave the training split.
+        seed: Seed of splits and of the choice of labelled rows, 0 or more; apart from the seed of training.
+    """
+
+    source: str = Field(min_length=1)
+    path: Path | None = None
+    valid: spellings.RowCount = None
+    test: spellings.RowCount = None
+    labelled: int | None = Field(default=None, ge=0)
+    omit: Annotated[tuple[str, ...], BeforeValidator(spellings.class_names)] = ()
+    seed: int = Field(default=0, ge=0)
+
+
+class TrainingSpec(_Strict):
+    """How steps are made.
+
+    Attributes:
+        batch: Rows of a step, 1 or more.
+        optimizer: "adamw", or "sgd" with Nesterov momentum.
+        lr: Highest learning rate, above 0.
+        momentum: Of sgd, 0 up to (not including) 1; adamw does not read it.
+        weight_decay: 0 or more, decoupled for adamw.
+        schedule: "cosine" falls to 0 at the last step; "constant" stays.
+        warmup: Share of the steps in which the rate rises from 0, 0 up to (not including) 1.
+        clip: Longest gradient (Euclidean norm), above 0; None for no clipping.
+        ema: Decay of a moving average of the weights, between 0 and 1, such as 0.999; None for none.
+        precision: "auto" measures and says what it chose.
+        channels_last: Memory layout of images; "auto" decides by the device and says so.
+    """
+
+    batch: int = Field(default=128, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(default=0.002, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    clip: float | None = Field(default=1.0, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    channels_last: Literal["auto", True, False] = "auto"
+
+
+class Link(_Strict):
+    """One link of a chain: the keys it says replace those of the recipe around it; `data` and `training` key by key.
+
+    A key that is left out is inherited; a key that is null is taken back (`augment: null` for no augmentation).
+
+    Attributes:
+        name: Folder of this link inside the chain's, and what later links may call it as their teacher; the default is
+            its position from 0 and its student's name, such as "1-mlp".
+    """
+
+    name: spellings.RunName | None = None
+    data: Annotated[dict[str, Any], BeforeValidator(spellings.data)] = Field(default_factory=dict)
+    augment: spellings.AugmentText | None = None
+    teacher: Annotated[tuple[Member, ...], BeforeValidator(spellings.members)] = ()
+    record: int | None = Field(default=None, ge=1)
+    student: spellings.StudentText | None = None
+    objective: spellings.ObjectiveText | None = None
+    budget: spellings.BudgetText | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+    control: bool | None = None
+    seed: int | None = Field(default=None, ge=0)
+    seeds: int | None = Field(default=None, ge=1)
+    trackers: spellings.Trackers = ()
+    device: Literal["auto", "cpu", "cuda"] | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """The keys that were said, as plain values."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Recipe(_Strict):
+    """What `limbeck distill` or, with links, `limbeck chain` shall do.
+
+    Attributes:
+        name: Name of the run; a recipe read from a file is called as the file unless it says its own.
+        to: Folder of the run, relative to the current directory; None is `runs/NAME` (see `folder`).
+        task: Which file of `tasks/`.
+        data: A name or path, or the keys of `DataSpec`.
+        augment: Sum of augmentations, such as "crop(padding=2) + flip"; None for none.
+        teacher: None, one, or several that answer as a weighted ensemble; empty for plain training.
+        record: Views of each row for which the teacher's answers are recorded first, 1 or more; None asks it live.
+        student: A name of `students/` with its arguments, `timm:NAME`, `torchvision:NAME`, `package.module:function`.
+        objective: Weighted sum of methods; by default labels alone without a teacher, and kd with labels with one.
+        budget: "20 epochs", "5000 steps", "10m".
+        training: The keys of `TrainingSpec`.
+        control: Whether the same student is also trained alone on the labels; without a teacher there is nothing to
+            control and this is not read.
+        seed: First seed of weights, data order and augmentation, 0 or more.
+        seeds: How many seeds to run, 1 or more: seed, seed + 1, ...; None is one.
+        trackers: Which trackers follow the run, through accelerate.
+        device: Where to train; "auto" takes the accelerator where there is one.
+        chain: Links, each the next one's teacher.
+    """
+
+    name: spellings.RunName | None = None
+    to: Path | None = None
+    task: str = Field(default="classification", min_length=1)
+    data: Annotated[DataSpec, BeforeValidator(spellings.data)]
+    augment: spellings.AugmentText | None = None
+    teacher: Annotated[tuple[Member, ...], BeforeValidator(spellings.members)] = ()
+    record: int | None = Field(default=None, ge=1)
+    student: spellings.StudentText = ""
+    objective: spellings.ObjectiveText = ""
+    budget: spellings.BudgetText = "20 epochs"
+    training: TrainingSpec = TrainingSpec()
+    control: bool = True
+    seed: int = Field(default=0, ge=0)
+    seeds: int | None = Field(default=None, ge=1)
+    trackers: spellings.Trackers = ()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    chain: tuple[Link, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_objective(cls, values: object) -> object:
+        if isinstance(values, dict) and not values.get("chain") and not values.get("objective"):
+            default = OBJECTIVE_WITH_TEACHER if values.get("teacher") else OBJECTIVE_ALONE
+            return {**values, "objective": default}
+        return values
+
+    @field_validator("chain", mode="before")
+    @classmethod
+    def _no_null_chain(cls, value: object) -> object:
+        return () if value is None else value
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "Recipe":
+        if not self.chain and not self.student:
+            raise spellings.wrong("student is missing", "such as student: cnn(size=16)", "`limbeck models` lists them")
+        if not self.chain and self.record is not None and not self.teacher:
+            raise spellings.wrong(
+                "record is set, but there is no teacher to record", "", "set teacher, or delete record"
+            )
+        names = [link_name(link, index, self.student) for index, link in enumerate(self.chain)]
+        if doubles := sorted({name for name in names if names.count(name) > 1}):
+            raise spellings.wrong(
+                f"two links of the chain are called {doubles[0]!r}", "a name of its own for each", key="chain"
+            )
+        return self
+
+    @classmethod
+    def make(cls, **values: Any) -> "Recipe":
+        """A recipe from keywords, such as `Recipe.make(data="digits", student="mlp")`.
+
+        Raises:
+            RecipeError: When a key is unknown or a value is out of its range.
+        """
+        return _build(Document("the recipe", dict(values)))
+
+    @classmethod
+    def parse(cls, text: str, *, source: str = "the recipe", overrides: Sequence[str] = ()) -> "Recipe":
+        """A recipe from YAML text; see `read`."""
+        document = Document.parse(text, source)
+        for override in overrides:
+            document.override(override)
+        return _build(document)
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Recipe":
+        """Reads a recipe file.
+
+        Args:
+            path: A YAML file.
+            overrides: Changes such as "training.lr=0.003", "seeds=5" or "chain.big.budget=2 epochs", each value read
+                as YAML; links of a chain are found by name or by position from 0.
+
+        Raises:
+            RecipeError: When the file cannot be read, a key is unknown, or a value is out of its range; the message
+                begins with FILE:LINE.
+        """
+        document = Document.read(Path(path))
+        for override in overrides:
+            document.override(override)
+        document.values.setdefault("name", _file_name(Path(path)))
+        return _build(document)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run goes: `to`, or else runs/NAME."""
+        return self.to if self.to is not None else Path("runs") / (self.name or "run")
+
+    def replace(self, **changes: Any) -> "Recipe":
+        """The same recipe with other values, checked again.
+
+        Raises:
+            RecipeError: When a key is unknown or a value is out of its range.
+        """
+        return _build(Document("the recipe", {**_plain(self), **changes}))
+
+    def yaml(self) -> str:
+        """The recipe as YAML: keys in one order, defaults written out, what is empty left out."""
+        return yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True, width=110)
+
+    def links(self) -> list["Recipe"]:
+        """One full recipe for each link of a chain, in order; only itself without one.
+
+        A link's teacher is what the link says: the name of an earlier link, or any teacher. A link that says none has
+        the link before it, and the first link has what the recipe says. A link left without teacher trains on labels
+        unless it says its own objective.
+
+        Raises:
+            RecipeError: When a link's values are out of range.
+        """
+        if not self.chain:
+            return [self]
+        return [_build(Document("the recipe", values)) for values in _link_values(self)]
+
+
+def link_name(link: Link, index: int, student: str = "") -> str:
+    """The name of a link: its own, or its position and its student's name, such as "0-cnn"."""
+    if link.name:
+        return link.name
+    text = (link.student or student).partition("(")[0]
+    return f"{index}-{re.sub(r'[^0-9A-Za-z_.]+', '-', text).strip('-') or 'student'}"
+
+
+def _file_name(path: Path) -> str:
+    return re.sub(r"[^\w.+-]+", "-", path.stem).strip("-.+")[:100] or "run"
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    values = recipe.model_dump(mode="json", exclude={"chain"})
+    plain = {key: value for key, value in values.items() if not _empty(value)}
+    plain["data"] = {key: value for key, value in values["data"].items() if not _empty(value)}
+    # That gradients are not clipped must be said: clipping is the default.
+    plain["training"] = {key: value for key, value in values["training"].items() if key == "clip" or value is not None}
+    if recipe.teacher:
+        plain["teacher"] = _plain_teacher(recipe.teacher)
+    if recipe.chain:
+        plain["chain"] = [_plain_link(link) for link in recipe.chain]
+    return plain
+
+
+def _empty(value: object) -> bool:
+    return value is None or value == [] or value == ""
+
+
+def _plain_teacher(members: tuple[Member, ...]) -> object:
+    if len(members) == 1 and members[0].weight == 1:
+        return members[0].model
+    if all(member.weight == 1 for member in members):
+        return [member.model for member in members]
+    return [member.model_dump() for member in members]
+
+
+def _plain_link(link: Link) -> dict[str, Any]:
+    return {**link.changes(), **({"teacher": _plain_teacher(link.teacher)} if link.teacher else {})}
+
+
+def _link_values(recipe: Recipe) -> list[dict[str, Any]]:
+    """The merged values of each link, not yet checked."""
+    base = _plain(recipe)
+    del base["chain"]
+    merged: list[dict[str, Any]] = []
+    folders: dict[str, str] = {}
+    for index, link in enumerate(recipe.chain):
+        changes = _plain_link(link)
+        name = link_name(link, index, recipe.student)
+        values = {**base, **changes, "name": name, "to": str(recipe.folder / name)}
+        for part in ("data", "training"):
+            values[part] = {**base[part], **(changes.get(part) or {})}
+        if index and "teacher" not in changes:
+            values["teacher"] = list(folders.values())[-1]
+        members = spellings.members(values.get("teacher"))
+        assert isinstance(members, list)
+        values["teacher"] = [{**member, "model": folders.get(member["model"], member["model"])} for member in members]
+        if not members:
+            for key in {"record", "objective"} - changes.keys():
+                values.pop(key, None)
+        folders[name] = values["to"]
+        merged.append({key: value for key, value in values.items() if value is not None})
+    return merged
+
+
+def _build(document: Document) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(document.values)
+    except ValidationError as error:
+        raise explain(error, document, _keys) from error
+    for index, values in enumerate(_link_values(recipe) if recipe.chain else []):
+        try:
+            Recipe.model_validate(values)
+        except ValidationError as error:
+            raise explain(error, document, _keys, link=index) from error
+    return recipe
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {"data": DataSpec, "training": TrainingSpec, "teacher": Member, "chain": Link}
+
+
+def _keys(section: Place) -> dict[str, list[str]]:
+    """The keys a section of a recipe may have, under "", and those of the sections that may be meant instead."""
+    name = next((step for step in reversed(section) if isinstance(step, str)), "")
+    own = _SECTIONS.get(name, Recipe)
+    others = {key: list(_SECTIONS[key].model_fields) for key in ("data", "training") if key != name}
+    return {"": list(own.model_fields), **others}

@@ -1,0 +1,130 @@
+"""Writing into a folder so that neither a kill, nor a full disk, nor a second writer leaves a torn file behind."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from limbeck.errors import RecordingError, StorageError
+
+LOCK = "lock"
+TEMPORARY = ".tmp"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file that after a kill or a power cut is either the old one or the new one, whole.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written; the old file is untouched.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        # The room it took is what the person is about to need.
+        temporary.unlink(missing_ok=True)
+        raise storage_error(error, path, len(content)) from error
+
+
+def storage_error(error: OSError, path: Path, size: int = 0) -> StorageError:
+    """Says what a failed write means for the person: how much was needed, how much is free, what is kept."""
+    kept = "run the same command again: what was finished is kept"
+    if error.errno not in _FULL:
+        return StorageError(f"{path} cannot be written: {error.strerror}", remedy=f"check the folder, then {kept}")
+    return StorageError(
+        f"the disk is full: {path.name} could not be written to {path.parent} ({error.strerror})",
+        expected=f"room for {_megabytes(size)}; {_megabytes(_free(path.parent))} are free there",
+        remedy=f"make room, then {kept}",
+    )
+
+
+def refuse_full_disk(folder: Path, size: int) -> None:
+    """Refuses to begin what the disk has no room for.
+
+    Args:
+        folder: Where it is to be written; it exists.
+        size: How much is still to be written, in bytes.
+
+    Raises:
+        StorageError: When fewer bytes are free.
+    """
+    free = _free(folder)
+    if size > free:
+        raise StorageError(
+            f"the recording needs {_megabytes(size)} more in {folder}, where {_megabytes(free)} are free",
+            expected="room for the whole recording before the work starts",
+            remedy="make room, give another folder, or record fewer views or layers",
+        )
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Holds a folder for one writer; the system lets go of it when the process ends, however it ends.
+
+    The folder is made where it is missing.
+
+    Raises:
+        RecordingError: When another process, which the message names, or another thread is writing there.
+        StorageError: When the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(folder)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(folder: Path) -> int:
+    import fcntl  # POSIX only; imported here so that reading a recording works everywhere
+
+    path = folder / LOCK
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise RecordingError(
+                f"{folder} is being written by another recorder (process {holder})",
+                expected="one writer at a time",
+                remedy="wait until it has finished, or give another folder",
+            ) from None
+        # The holder before us may have removed the file between our opening and our locking it.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            break
+        os.close(descriptor)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,158 @@
+"""Plain facts that go to disk as JSON: scores, panels, runs, findings. Reports and the runtime read only these."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from limbeck.errors import RunError, did_you_mean
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture or table of a report, as plain data; the task says what it shows, the report only how it looks.
+
+    The kind decides what `data` holds:
+
+    - `table`: `columns` (names) and `rows` (lists of values);
+    - `matrix`: `labels` and `values` (rows are the truth, columns the answer);
+    - `curve`: `x`, `y`, `x_label`, `y_label`, and `diagonal` (true where the ideal is y = x);
+    - `examples`: `classes`, `temperature` and `rows`, each with `image` (nested lists 0..1, or null), `label`, `cold`
+      (probabilities at T=1) and `warm` (probabilities at the run's temperature).
+    """
+
+    name: str
+    title: str
+    kind: Literal["table", "matrix", "curve", "examples"]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model scored on some rows: metrics, size and speed, with how each was measured."""
+
+    rows: int
+    metrics: Mapping[str, float]
+    cost: Mapping[str, float] = field(default_factory=dict)
+    panels: tuple[Panel, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the preflight or the doctor noticed: how bad it is, the evidence, and the remedy."""
+
+    severity: Literal["error", "warning", "note"]
+    subject: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One seed of a run: the student and its control (the same student alone), each scored on the test rows.
+
+    `steps` are optimiser steps; `selected_step` is the step whose weights won on validation data; `seconds` are wall
+    seconds of training on the machine named in the run's environment.
+    """
+
+    seed: int
+    student: Scores
+    control: Scores | None
+    steps: int
+    selected_step: int
+    validation: float
+    seconds: float
+    control_seconds: float | None = None
+    control_validation: float | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """`run.json`: everything a report needs about a run, without torch.
+
+    `results` hold one entry for each seed; `chosen_seed` is the seed whose student did best on validation data and is
+    the one that `student.safetensors` holds. `metrics.jsonl` lies beside it for each seed.
+    """
+
+    name: str
+    status: Literal["running", "finished", "interrupted"]
+    task: str
+    selection: str
+    headline: tuple[str, ...]
+    classes: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    data: Mapping[str, Any]
+    teacher: Scores | None = None
+    results: tuple[SeedResult, ...] = ()
+    chosen_seed: int | None = None
+    findings: tuple[Finding, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (n - 1); the deviation of a single value is not a number."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, math.nan
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def write_record(record: RunRecord, folder: Path) -> None:
+    """Writes `run.json` so that a kill leaves either the old file or the new one."""
+    temporary = folder / "run.json.partial"
+    temporary.write_text(json.dumps(asdict(record), indent=1, allow_nan=True), encoding="utf-8")
+    temporary.replace(folder / "run.json")
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Reads `run.json` of a run folder.
+
+    Raises:
+        RunError: When the folder is no run, or was written by a newer Limbeck.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        near = did_you_mean(folder.name, [p.parent.name for p in folder.parent.glob("*/run.json")])
+        raise RunError(f"{folder} is not a run folder: it has no run.json", remedy=f"{near} (beside it)")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} is damaged: {error}", remedy="run the recipe again into another folder") from error
+    if raw.get("schema") != SCHEMA:
+        raise RunError(
+            f"{path} has schema {raw.get('schema')}", expected=f"schema {SCHEMA}", remedy="a newer limbeck reads it"
+        )
+    return _run_record(raw)
+
+
+def _scores(raw: Mapping[str, Any] | None) -> Scores | None:
+    if raw is None:
+        return None
+    return Scores(raw["rows"], raw["metrics"], raw["cost"], tuple(Panel(**panel) for panel in raw["panels"]))
+
+
+def _seed_result(raw: Mapping[str, Any]) -> SeedResult:
+    student = _scores(raw["student"])
+    assert student is not None
+    return SeedResult(**{**raw, "student": student, "control": _scores(raw["control"])})
+
+
+def _run_record(raw: Mapping[str, Any]) -> RunRecord:
+    return RunRecord(
+        **{
+            **raw,
+            "headline": tuple(raw["headline"]),
+            "classes": tuple(raw["classes"]),
+            "teacher": _scores(raw["teacher"]),
+            "results": tuple(_seed_result(result) for result in raw["results"]),
+            "findings": tuple(Finding(**finding) for finding in raw["findings"]),
+            "panels": tuple(Panel(**panel) for panel in raw["panels"]),
+        }
+    )

@@ -1,0 +1,82 @@
+"""The HTML report: one file that needs no network and no script, from what run folders hold."""
+
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from limbeck.errors import RunError, StorageError
+from limbeck.reporting.comparison import compare
+from limbeck.reporting.headline import NAMES
+from limbeck.reporting.page import read_page
+
+
+@runtime_checkable
+class HasFolder(Protocol):
+    """A run as `distill` returns it: the report reads only its folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where `run.json` lies."""
+        ...
+
+
+def report(*runs: Path | str | HasFolder, to: Path | str) -> Path:
+    """Writes a report of one run, or of several with a comparison before them.
+
+    Args:
+        runs: Run folders, or runs that know their folder.
+        to: The HTML file to write; `report.html` in it where it is a folder. An older report is replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        RunError: When no run is given or a folder is no run.
+        StorageError: When the file cannot be written; an older report is then kept.
+    """
+    if not runs:
+        raise RunError("no run was given to report on", expected="one run folder or more", remedy="limbeck report RUN")
+    pages = [
+        read_page(run.folder if isinstance(run, HasFolder) else Path(run), f"run{place}")
+        for place, run in enumerate(runs, start=1)
+    ]
+    environment = Environment(
+        loader=PackageLoader("limbeck.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    loader = environment.loader
+    assert loader is not None
+    # Ours, and the only text besides the charts that goes into the page unescaped.
+    style = Markup(loader.get_source(environment, "style.css")[0])
+    text = environment.get_template("report.html.jinja").render(
+        pages=pages,
+        comparison=compare(pages) if len(pages) > 1 else None,
+        names={"shared": "", **NAMES},
+        style=style,
+    )
+    path = Path(to)
+    return _written(text, path / "report.html" if path.is_dir() else path)
+
+
+def _written(text: str, path: Path) -> Path:
+    # A kill, or a full disk, leaves either the old report or the new one.
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(
+            f"the report cannot be written to {path}: {error.strerror or error}", remedy="another place with `to`"
+        ) from error
+    return path

@@ -1,0 +1,126 @@
+"""A finished (or unfinished) run on disk: its record, its models, and what may be asked of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import nn
+
+from limbeck.catalog.data import data_of
+from limbeck.catalog.models import Shape, model, of_run, saved_shape, with_weights
+from limbeck.catalog.tasks import task
+from limbeck.catalog.teachers import teacher
+from limbeck.data.source import Data
+from limbeck.errors import DataError, LimbeckError, RecipeError, did_you_mean
+from limbeck.evaluation import evaluate, score, teacher_answers
+from limbeck.model import Model
+from limbeck.records import RunRecord, Scores, read_record
+from limbeck.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder: `recipe.yaml`, `run.json`, `metrics.jsonl`, `student.safetensors`, `control.safetensors`."""
+
+    folder: Path
+    record: RunRecord
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Opens a run folder, finished or not.
+
+        Raises:
+            RunError: When the folder is no run.
+        """
+        return cls(Path(folder), read_record(Path(folder)))
+
+    def student(self, network: nn.Module | None = None, *, seed: int | None = None) -> Model:
+        """The trained student in eval mode.
+
+        Args:
+            network: The bare module, for a run whose student was given as an object; it receives the weights.
+            seed: Of several seeds, this one; by default the one that did best on validation data.
+        """
+        return self._model("student", network, seed)
+
+    def control(self, network: nn.Module | None = None, *, seed: int | None = None) -> Model:
+        """The same student trained alone, with the same steps, data order and initial weights."""
+        return self._model("control", network, seed)
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe; running it again reproduces the run."""
+        return Recipe.read(self.folder / "recipe.yaml")
+
+    def _model(self, who: str, network: nn.Module | None, seed: int | None) -> Model:
+        if network is None:
+            return of_run(self.folder, who=who, seed=seed)
+        built = model(network, saved_shape(self.folder, self.record.data, self.record.classes))
+        return with_weights(built, self.folder, who=who, seed=seed)
+
+
+def evaluate_run(
+    run: Run, *, split: str = "test", overrides: Sequence[str] = (), data: Data | None = None
+) -> dict[str, Scores]:
+    """Scores a run's student, control and teacher on a split again, from the files.
+
+    Args:
+        run: A finished run.
+        split: `train`, `valid` or `test`.
+        overrides: Changes to the recipe, such as `data.path=elsewhere`.
+        data: The data itself, for a run whose data was given as an object.
+    """
+    recipe = Recipe.read(run.folder / "recipe.yaml", overrides=list(overrides))
+    loaded = data or data_of(recipe.data)
+    if split not in ("train", "valid", "test"):
+        raise RecipeError(f"there is no split {split!r}", remedy=did_you_mean(split, ("train", "valid", "test")))
+    rows = getattr(loaded, split)
+    judge = task(run.record.task)
+    student = run.student()
+    found: dict[str, Scores] = {}
+    if recipe.teacher is not None:
+        shape = Shape(student_row(run), len(loaded.classes), loaded.classes, torch.zeros(0), torch.zeros(0))
+        master = teacher(recipe.teacher, shape)
+        try:
+            said = teacher_answers(master, rows, judge)
+            found["teacher"] = score(said, judge, loaded.classes)
+        except LimbeckError:
+            said = None  # a recording answers the rows it recorded, and no others
+    found["student"] = evaluate(student, rows, judge, loaded.classes)
+    if (run.folder / "control.safetensors").is_file():
+        found["control"] = evaluate(run.control(), rows, judge, loaded.classes)
+    return found
+
+
+def student_row(run: Run) -> tuple[int, ...]:
+    """The shape of one raw row that the run's student reads."""
+    return tuple(run.record.data["row"])
+
+
+def predict_run(run: Run, inputs: Shaped[np.ndarray, "rows ..."]) -> list[Mapping[str, object]]:
+    """The student's answers, readable, one for each row.
+
+    Args:
+        run: A finished run.
+        inputs: Raw rows as the data held them; a single row may come without its first dimension.
+
+    Raises:
+        DataError: When the rows have another shape than the training data's, or are not finite.
+    """
+    row = student_row(run)
+    rows = torch.from_numpy(np.ascontiguousarray(inputs))
+    if tuple(rows.shape) == row:
+        rows = rows[None]
+    if len(row) == 3 and tuple(rows.shape[1:]) == row[1:]:
+        rows = rows[:, None]
+    if len(row) == 3 and tuple(rows.shape) == row[1:]:
+        rows = rows[None, None]
+    if tuple(rows.shape[1:]) != row:
+        raise DataError(f"the rows have shape {tuple(inputs.shape)}", expected=f"(rows, {', '.join(map(str, row))})")
+    if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
+        raise DataError("the rows hold NaN or infinity", expected="finite numbers")
+    with torch.inference_mode():
+        outputs = run.student()(rows)
+    return task(run.record.task).decode(outputs, run.record.classes)

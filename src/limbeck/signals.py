@@ -1,0 +1,112 @@
+"""The two things that flow: a batch of data, and what a network said about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from limbeck.targets import DenseTargets, SoftTargets
+from limbeck.task import Task
+
+
+@dataclass(frozen=True)
+class Partner:
+    """The other half of a mixed example (mixup): its label, and how much of the example is the first half's."""
+
+    labels: Shaped[Tensor, "*rows"]
+    known: Bool[Tensor, "*rows"]
+    share: Float[Tensor, " rows"]
+
+    def rows(self, index: Tensor | slice) -> "Partner":
+        """The partners of some of the rows."""
+        return Partner(self.labels[index], self.known[index], self.share[index])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of data as every network and objective sees them.
+
+    `inputs` are raw: each `Model` applies its own transform. `mask` counts positions (True counts); `known` marks the
+    positions whose label is known, so that unlabelled rows still carry soft targets. `ids` and `views` key the
+    recording: a row's id is its place in the data, its view the number of its augmentation.
+    """
+
+    inputs: Shaped[Tensor, "rows ..."]
+    labels: Shaped[Tensor, "*rows"] | None
+    mask: Bool[Tensor, "*rows"]
+    known: Bool[Tensor, "*rows"]
+    ids: Int[Tensor, " rows"]
+    views: Int[Tensor, " rows"]
+    task: Task
+    partner: Partner | None = None
+
+    @classmethod
+    def of(cls, inputs: Tensor, labels: Tensor | None, task: Task, *, ids: Tensor | None = None) -> "Batch":
+        """A batch for a loop of your own: every row counts, every label (where there are labels) is known."""
+        rows = inputs.shape[0]
+        everything = torch.ones(labels.shape if labels is not None else rows, dtype=torch.bool, device=inputs.device)
+        known = everything if labels is not None else torch.zeros_like(everything)
+        number = torch.arange(rows, device=inputs.device) if ids is None else ids
+        return cls(inputs, labels, everything, known, number, torch.zeros_like(number), task)
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    def rows(self, index: Tensor | slice) -> "Batch":
+        """Some of the rows, in the order of the index."""
+        return replace(
+            self,
+            inputs=self.inputs[index],
+            labels=None if self.labels is None else self.labels[index],
+            mask=self.mask[index],
+            known=self.known[index],
+            ids=self.ids[index],
+            views=self.views[index],
+            partner=None if self.partner is None else self.partner.rows(index),
+        )
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same rows on another device; returns itself when they are there already."""
+        if self.inputs.device == device:
+            return self
+        partner = self.partner and Partner(
+            self.partner.labels.to(device), self.partner.known.to(device), self.partner.share.to(device)
+        )
+        return replace(
+            self,
+            inputs=self.inputs.to(device, non_blocking=True),
+            labels=None if self.labels is None else self.labels.to(device, non_blocking=True),
+            mask=self.mask.to(device),
+            known=self.known.to(device),
+            ids=self.ids.to(device),
+            views=self.views.to(device),
+            partner=partner,
+        )
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a network said about a batch: the same type for a student and a teacher, live or recorded.
+
+    `logits` are dense and may be absent from a recording; `targets` answer divergences in the form they were kept;
+    `features` hold the outputs of the layers that were asked for, by layer name.
+    """
+
+    logits: Float[Tensor, "*rows classes"] | None = None
+    features: Mapping[str, Shaped[Tensor, "..."]] = field(default_factory=dict)
+    targets: SoftTargets | None = None
+
+    @classmethod
+    def dense(cls, logits: Tensor, features: Mapping[str, Tensor] | None = None) -> "Signals":
+        """Signals of a network that said all its logits."""
+        return cls(logits, dict(features or {}), DenseTargets(logits))
+
+    def rows(self, index: Tensor | slice) -> "Signals":
+        """The signals for some of the rows."""
+        return Signals(
+            None if self.logits is None else self.logits[index],
+            {name: feature[index] for name, feature in self.features.items()},
+            None if self.targets is None else self.targets.rows(index),
+        )

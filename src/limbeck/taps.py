@@ -1,0 +1,145 @@
+"""Listening to named layers of a network that nobody has to modify."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from limbeck.errors import ModelError, did_you_mean
+from limbeck.model import Model
+from limbeck.signals import Signals
+
+_PATH = re.compile(r"(?P<module>[^\[\]]+)(?P<keys>(\[[^\[\]]+\])*)")
+_KEY = re.compile(r"\[([^\[\]]+)\]")
+
+
+@contextmanager
+def taps(network: nn.Module, layers: Iterable[str]) -> Iterator[Mapping[str, Tensor]]:
+    """Catches the outputs of some layers while the block runs; nothing stays behind on the network afterwards.
+
+        with taps(network, ["encoder.2", "attention[0]"]) as caught:
+            network(inputs)
+        caught["encoder.2"]
+
+    A layer is named as in `network.named_modules()`. Where it answers with a tuple, a list or a mapping, the name says
+    which part: `attention[0]`, `encoder[last_hidden_state]`. A layer that runs several times keeps its last output.
+
+    Args:
+        network: Any module.
+        layers: Names of its layers.
+
+    Yields:
+        A mapping from each name to what its layer said, filled as the network runs.
+
+    Raises:
+        ModelError: When a layer does not exist, never ran, said no tensor, or said one that a later layer overwrote.
+    """
+    caught: dict[str, Tensor] = {}
+    versions: dict[str, int] = {}
+    modules = dict(network.named_modules(remove_duplicate=False))
+    handles: list[RemovableHandle] = []
+    wanted = tuple(layers)
+    try:
+        for layer in wanted:
+            module, keys = _located(layer, modules)
+            handles.append(module.register_forward_hook(_catcher(layer, keys, caught, versions)))
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
+    for layer in wanted:
+        _check_caught(layer, caught, versions)
+
+
+def listen(model: Model, inputs: Shaped[Tensor, "rows ..."], layers: Iterable[str] = ()) -> Signals:
+    """What a model says about raw inputs: its logits in the data's class order, and the features of some layers.
+
+    Args:
+        model: The model; whether it trains, and whether gradients are kept, is the caller's to decide.
+        inputs: Raw inputs, as the data holds them.
+        layers: Names of layers of the model's network, as `taps` understands them.
+
+    Raises:
+        ModelError: As `taps`.
+    """
+    with taps(model.network, layers) as caught:
+        logits = model(inputs)
+    return Signals.dense(logits, caught)
+
+
+def _located(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module a layer's name means, and the keys that pick one tensor from its output."""
+    match = _PATH.fullmatch(layer)
+    names = [name for name in modules if name]
+    if match is None:
+        raise ModelError(
+            f"the layer name {layer!r} cannot be read", expected="such as 'encoder.2', 'attention[0]' or 'encoder[key]'"
+        )
+    if match["module"] not in names:
+        raise ModelError(
+            f"the network has no layer {match['module']!r}",
+            expected="a name from network.named_modules()",
+            remedy=did_you_mean(match["module"], names),
+        )
+    return modules[match["module"]], tuple(_KEY.findall(match["keys"]))
+
+
+def _catcher(layer: str, keys: tuple[str, ...], caught: dict[str, Tensor], versions: dict[str, int]) -> Any:
+    def catch(module: nn.Module, inputs: object, output: object) -> None:
+        value = _picked(layer, keys, output)
+        caught[layer] = value
+        # Tensors of inference mode keep no version.
+        versions[layer] = -1 if value.is_inference() else value._version
+
+    return catch
+
+
+def _picked(layer: str, keys: tuple[str, ...], output: object) -> Tensor:
+    """Follows the keys into a layer's output, down to a tensor."""
+    here = layer.partition("[")[0]
+    for key in keys:
+        if isinstance(output, Mapping) and key in output:
+            output = output[key]
+        elif isinstance(output, list | tuple) and key.isdecimal() and int(key) < len(output):
+            output = output[int(key)]
+        else:
+            raise ModelError(f"the layer {here!r} said {_described(output, here)}, which has no part [{key}]")
+        here = f"{here}[{key}]"
+    if not isinstance(output, Tensor):
+        raise ModelError(
+            f"the layer {here!r} said {_described(output, here)}",
+            expected="one tensor",
+            remedy=f"name the part to listen to: {_parts(output, here)}",
+        )
+    return output
+
+
+def _described(output: object, here: str) -> str:
+    if isinstance(output, Mapping | list | tuple):
+        return f"a {type(output).__name__} ({_parts(output, here)})"
+    return f"a {type(output).__name__}"
+
+
+def _parts(output: object, here: str) -> str:
+    if isinstance(output, Mapping):
+        return ", ".join(f"{here}[{key}]" for key in output) or "it is empty"
+    if isinstance(output, list | tuple):
+        return ", ".join(f"{here}[{place}]" for place in range(len(output))) or "it is empty"
+    return "another layer"
+
+
+def _check_caught(layer: str, caught: Mapping[str, Tensor], versions: Mapping[str, int]) -> None:
+    if layer not in caught:
+        raise ModelError(
+            f"the layer {layer!r} never ran", expected="a layer that the network's forward calls", remedy="name another"
+        )
+    if versions[layer] >= 0 and caught[layer]._version != versions[layer]:
+        raise ModelError(
+            f"what the layer {layer!r} said was overwritten in place by a later layer",
+            expected="an output that stays as it was said",
+            remedy="name the later layer (often a ReLU with inplace=True), or build it with inplace=False",
+        )

@@ -1,0 +1,272 @@
+"""One class for each row: cross-entropy, accuracy and calibration, and what they look like in a report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from limbeck.divergences import kl, tempered
+from limbeck.errors import DataError, ModelError
+from limbeck.records import Panel
+
+_BINS = 15
+_LARGEST_MATRIX = 100
+_LARGEST_IMAGE = 64
+_EXAMPLES = 8
+_RANKED = 5
+
+
+class Classification:
+    """Each row has one class. Outputs are logits; labels are class numbers.
+
+    Metrics are `accuracy`, `top5` (where there are more than five classes; both shares, 0 to 1), `nll` (mean negative
+    log-likelihood in nats) and `ece` (expected calibration error, 0 to 1).
+    """
+
+    name: ClassVar[str] = "classification"
+    selection: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+    headline: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "ece")
+
+    def check_labels(
+        self, labels: Shaped[Tensor, " rows"], known: Bool[Tensor, " rows"], classes: Sequence[str]
+    ) -> None:
+        """Checks that each known label is the number of a class.
+
+        Raises:
+            DataError: When labels are no whole numbers, not one for each row, or out of range.
+        """
+        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+            raise DataError(
+                f"the labels are of type {labels.dtype}", expected="class numbers: int64", remedy="labels.long()"
+            )
+        if labels.ndim != 1 or labels.shape != known.shape:
+            raise DataError(
+                f"the labels have shape {tuple(labels.shape)}",
+                expected=f"one class number for each row: {tuple(known.shape)}",
+                remedy="labels.argmax(1) for one-hot labels",
+            )
+        wrong = (known & ((labels < 0) | (labels >= len(classes)))).nonzero().squeeze(1)
+        if len(wrong):
+            raise DataError(
+                f"row {int(wrong[0])} has label {int(labels[wrong[0]])} ({len(wrong)} rows are out of range)",
+                expected=f"a class number from 0 to {len(classes) - 1}",
+                remedy="give as many class names as there are classes",
+            )
+
+    def output_size(self, classes: Sequence[str]) -> int:
+        """One logit for each class."""
+        return len(classes)
+
+    def label_loss(
+        self, outputs: Float[Tensor, "*rows classes"], labels: Int[Tensor, "*rows"]
+    ) -> Float[Tensor, "*rows"]:
+        """Cross-entropy in nats for each row, in at least float32."""
+        wide = outputs if outputs.dtype == torch.float64 else outputs.float()
+        flat = functional.cross_entropy(wide.flatten(0, -2), labels.flatten(), reduction="none")
+        return flat.reshape(labels.shape)
+
+    def metrics(
+        self, outputs: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], known: Bool[Tensor, " rows"]
+    ) -> dict[str, float]:
+        """Accuracy, top-5 accuracy, nll and ece over the rows whose label is known.
+
+        Raises:
+            DataError: When no label is known.
+            ModelError: When an output is not finite.
+        """
+        from sklearn.metrics import accuracy_score, top_k_accuracy_score
+
+        logits, truth = _counted(outputs, labels, known)
+        probability = torch.softmax(logits, dim=1)
+        numbers = truth.numpy()
+        values = {"accuracy": float(accuracy_score(numbers, logits.argmax(dim=1).numpy()))}
+        if logits.shape[1] > 5:
+            names = np.arange(logits.shape[1])
+            values["top5"] = float(top_k_accuracy_score(numbers, logits.numpy(), k=5, labels=names))
+        # not sklearn's log_loss: it takes probabilities and clips them, so a confident mistake would cost too little
+        values["nll"] = float(functional.cross_entropy(logits, truth))
+        values["ece"] = calibration_error(probability, truth)
+        return values
+
+    def likeness(
+        self, outputs: Float[Tensor, "rows classes"], teacher: Float[Tensor, "rows classes"]
+    ) -> dict[str, float]:
+        """Share of rows with the same answer, and the mean of KL(teacher || student) in nats at T=1."""
+        student, wide = outputs.detach().cpu().double(), teacher.detach().cpu().double()
+        agreement = (student.argmax(dim=-1) == wide.argmax(dim=-1)).double().mean()
+        return {"agreement": float(agreement), "kl": float(kl(tempered(wide, 1.0), tempered(student, 1.0)).mean())}
+
+    def decode(self, outputs: Float[Tensor, "rows classes"], classes: Sequence[str]) -> list[Mapping[str, object]]:
+        """For each row the likeliest class, its probability, and the five likeliest with their probabilities."""
+        values, places = torch.softmax(outputs.detach().float().cpu(), dim=-1).topk(min(_RANKED, len(classes)))
+        answers: list[Mapping[str, object]] = []
+        for row_values, row_places in zip(values.tolist(), places.tolist(), strict=True):
+            ranked = {classes[place]: value for place, value in zip(row_places, row_values, strict=True)}
+            answers.append({"class": classes[row_places[0]], "probability": row_values[0], "likeliest": ranked})
+        return answers
+
+    def panels(
+        self,
+        outputs: Float[Tensor, "rows classes"],
+        labels: Int[Tensor, " rows"],
+        known: Bool[Tensor, " rows"],
+        classes: Sequence[str],
+    ) -> list[Panel]:
+        """Scores by class, the confusion matrix (up to 100 classes), and the reliability curve.
+
+        Raises:
+            DataError: When no label is known.
+            ModelError: When an output is not finite.
+        """
+        logits, truth = _counted(outputs, labels, known)
+        answer = logits.argmax(dim=1).numpy()
+        panels = [_by_class(truth.numpy(), answer, classes)]
+        if len(classes) <= _LARGEST_MATRIX:
+            panels.append(_confusion(truth.numpy(), answer, classes))
+        return [*panels, _reliability(torch.softmax(logits, dim=1), truth)]
+
+    def teacher_saw(
+        self,
+        inputs: Shaped[Tensor, "rows ..."],
+        teacher: Float[Tensor, "rows classes"],
+        labels: Int[Tensor, " rows"],
+        known: Bool[Tensor, " rows"],
+        classes: Sequence[str],
+        temperature: float,
+    ) -> Panel:
+        """Eight rows, half of them those the teacher hesitates most over and half those it is surest of.
+
+        Each half takes its rows from as many answers (classes) as it can. Images are grey or RGB, scaled to 0..1 by the
+        least and the greatest value among `inputs`, and averaged down to 64 pixels a side where larger.
+        """
+        logits = teacher.detach().cpu().double()
+        chosen = _examples(logits)
+        images = _images(inputs, chosen)
+        rows = [
+            {
+                "image": image,
+                "label": classes[int(labels[row])] if bool(known[row]) else None,
+                "cold": _rounded(torch.softmax(logits[row], dim=0)),
+                "warm": _rounded(torch.softmax(logits[row] / temperature, dim=0)),
+            }
+            for row, image in zip(chosen, images, strict=True)
+        ]
+        data = {"classes": list(classes), "temperature": temperature, "rows": rows}
+        return Panel("teacher_saw", "What the teacher saw", "examples", data)
+
+
+def calibration_error(probability: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> float:
+    """Expected calibration error: the mean distance, over rows, between confidence and accuracy of the row's bin.
+
+    Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+    https://arxiv.org/abs/1706.04599, equation (3), with 15 bins ((m-1)/15, m/15] of the greatest probability. Read:
+    memory.
+    """
+    confidence, accuracy, counts = _bins(probability, labels)
+    return float(((confidence - accuracy).abs() * counts).sum() / counts.sum())
+
+
+def _bins(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean confidence, accuracy and rows of each of the 15 bins; an empty bin has zeros."""
+    confidence, answer = probability.max(dim=1)
+    edges = torch.linspace(0, 1, _BINS + 1, dtype=confidence.dtype)[1:-1]
+    number = torch.bucketize(confidence, edges)
+    counts = torch.bincount(number, minlength=_BINS).double()
+    filled = counts.clamp(min=1)
+    sure = torch.bincount(number, weights=confidence.double(), minlength=_BINS) / filled
+    right = torch.bincount(number, weights=(answer == labels).double(), minlength=_BINS) / filled
+    return sure, right, counts
+
+
+def _counted(outputs: Tensor, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    rows = known.cpu()
+    if not bool(rows.any()):
+        raise DataError(
+            f"none of the {len(rows)} rows has a known label", expected="labels to score against", remedy="label some rows"
+        )
+    logits = outputs.detach().cpu().double()[rows]
+    if not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).any(dim=1).sum())
+        raise ModelError(
+            f"the model's outputs are NaN or infinite in {bad} of {len(logits)} rows",
+            expected="finite logits",
+            remedy="a lower learning rate, or precision float32",
+        )
+    return logits, labels.cpu()[rows]
+
+
+def _by_class(truth: npt.NDArray[Any], answer: npt.NDArray[Any], classes: Sequence[str]) -> Panel:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    numbers = np.arange(len(classes))
+    scores = precision_recall_fscore_support(truth, answer, labels=numbers, zero_division=0)
+    rows = [
+        [name, float(precision), float(recall), float(f1), int(count)]
+        for name, precision, recall, f1, count in zip(classes, *scores, strict=True)
+    ]
+    data = {"columns": ["class", "precision", "recall", "f1", "rows"], "rows": rows}
+    return Panel("by_class", "Scores by class", "table", data)
+
+
+def _confusion(truth: npt.NDArray[Any], answer: npt.NDArray[Any], classes: Sequence[str]) -> Panel:
+    from sklearn.metrics import confusion_matrix
+
+    values = confusion_matrix(truth, answer, labels=np.arange(len(classes))).tolist()
+    return Panel("confusion", "Confusion matrix", "matrix", {"labels": list(classes), "values": values})
+
+
+def _reliability(probability: Tensor, truth: Tensor) -> Panel:
+    confidence, accuracy, counts = _bins(probability, truth)
+    filled = counts > 0
+    data = {
+        "x": confidence[filled].tolist(),
+        "y": accuracy[filled].tolist(),
+        "counts": counts[filled].long().tolist(),
+        "x_label": "confidence",
+        "y_label": "accuracy",
+        "diagonal": True,
+    }
+    return Panel("reliability", "Reliability: accuracy by confidence", "curve", data)
+
+
+def _examples(logits: Float[Tensor, "rows classes"]) -> list[int]:
+    cold = tempered(logits, 1.0)
+    entropy = -(cold.exp() * cold).sum(dim=1)
+    by_doubt = torch.argsort(entropy, descending=True, stable=True).tolist()
+    answer = logits.argmax(dim=1).tolist()
+    half = min(_EXAMPLES, len(by_doubt)) // 2
+    doubtful = _varied(by_doubt, answer, half)
+    rest = [row for row in reversed(by_doubt) if row not in set(doubtful)]
+    return doubtful + _varied(rest, answer, min(_EXAMPLES - half, len(rest)))
+
+
+def _varied(rows: Sequence[int], answer: Sequence[int], count: int) -> list[int]:
+    """The first row of each answer, in order, then the others in order."""
+    seen: set[int] = set()
+    firsts = [row for row in rows if not (answer[row] in seen or seen.add(answer[row]))]  # type: ignore[func-returns-value]
+    others = [row for row in rows if row not in set(firsts)]
+    return (firsts + others)[:count]
+
+
+def _images(inputs: Tensor, rows: Sequence[int]) -> list[Any]:
+    if inputs.ndim != 4 or inputs.shape[1] not in (1, 3):
+        return [None for _ in rows]
+    low, high = float(inputs.min()), float(inputs.max())
+    images = (inputs[list(rows)].detach().cpu().float() - low) / max(high - low, 1e-12)
+    height, width = images.shape[-2:]
+    if max(height, width) > _LARGEST_IMAGE:
+        scale = _LARGEST_IMAGE / max(height, width)
+        images = functional.adaptive_avg_pool2d(images, (max(1, round(height * scale)), max(1, round(width * scale))))
+    pixels = images.squeeze(1) if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
+    return [_rounded(image) for image in pixels]
+
+
+def _rounded(values: Tensor) -> Any:  # noqa: ANN401 - nested lists as deep as the tensor
+    # four digits are enough for a picture and keep the record small
+    return np.round(values.numpy().astype(np.float64), 4).tolist()

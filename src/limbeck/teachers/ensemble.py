@@ -1,0 +1,107 @@
+"""Several teachers as one: the weighted mean of their probabilities."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from limbeck.divergences import tempered
+from limbeck.errors import TeacherError
+from limbeck.objective import Needs
+from limbeck.signals import Batch, Signals
+from limbeck.teachers.protocol import Teacher
+
+
+class EnsembleTeacher:
+    """A weighted mean of teachers, which is a teacher.
+
+    Its answer is the mean of the members' probabilities at temperature 1 (an arithmetic mean: Hinton, Vinyals and Dean
+    2015, https://arxiv.org/abs/1503.02531, section 5.3, take either the arithmetic or the geometric one; read: memory).
+    Its logits are the logarithms of that mean. At another temperature these logits are softened, as any teacher's are,
+    which is not the mean of the softened members.
+
+    Args:
+        members: Pairs of a weight (> 0; they are normalised to sum to 1) and a teacher, which may be an ensemble.
+        name: What reports call it; made of the members' names when left out.
+
+    Raises:
+        TeacherError: When there are no members, or a weight is not a positive number.
+    """
+
+    def __init__(self, members: Sequence[tuple[float, Teacher]], name: str | None = None) -> None:
+        if not members:
+            raise TeacherError("the ensemble has no members", expected="one teacher or more")
+        for weight, teacher in members:
+            if not 0 < weight < float("inf"):
+                raise TeacherError(
+                    f"the weight {weight} of {teacher.name} in the ensemble is not a positive number",
+                    expected="weights greater than 0",
+                    remedy=f"leave {teacher.name} out to give it no weight",
+                )
+        total = sum(weight for weight, _ in members)
+        self.weights = tuple(weight / total for weight, _ in members)
+        self.members = tuple(teacher for _, teacher in members)
+        self.name = name or f"ensemble({', '.join(teacher.name for teacher in self.members)})"
+        self.fingerprint = self._combined()
+        # An ensemble can show only the views that all its recorded members have.
+        self.views = min((teacher.views for teacher in self.members if teacher.views is not None), default=None)
+
+    def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
+        """Prepares every member to say all its logits.
+
+        Raises:
+            TeacherError: When features are asked for, or a member cannot serve the data.
+        """
+        if needs.teacher_layers:
+            raise TeacherError(
+                f"{self.name} is asked for the features of {', '.join(sorted(needs.teacher_layers))}",
+                expected="an objective that reads the teacher's answers alone: members need not have a layer in common",
+                remedy="use one teacher alone for feature distillation",
+            )
+        for teacher in self.members:
+            teacher.prepare(replace(needs, soft=frozenset(), logits=True), classes)
+        self.fingerprint = self._combined()
+
+    def signals(self, batch: Batch) -> Signals:
+        """The log of the members' mean probabilities, as logits, in at least float32.
+
+        Raises:
+            TeacherError: When a member moved, or has no dense logits.
+        """
+        logits = [self._logits(teacher, batch) for teacher in self.members]
+        return Signals.dense(log_mean(logits, self.weights))
+
+    def to(self, device: torch.device) -> "EnsembleTeacher":
+        """Moves every member to a device, and returns itself."""
+        self.members = tuple(teacher.to(device) for teacher in self.members)
+        return self
+
+    def _logits(self, teacher: Teacher, batch: Batch) -> Tensor:
+        logits = teacher.signals(batch).logits
+        if logits is None:
+            raise TeacherError(
+                f"{teacher.name} in {self.name} says no dense logits", expected="members that say all their logits"
+            )
+        return logits
+
+    def _combined(self) -> str:
+        members = zip(self.weights, self.members, strict=True)
+        parts = [f"{weight.hex()}*{teacher.fingerprint}" for weight, teacher in members]
+        return hashlib.sha256("|".join(["ensemble", *parts]).encode()).hexdigest()[:32]
+
+
+def log_mean(
+    logits: Sequence[Float[Tensor, "*rows classes"]], weights: Sequence[float]
+) -> Float[Tensor, "*rows classes"]:
+    """Log of the weighted mean of softmax(logits), computed without leaving log space.
+
+    Args:
+        logits: One tensor for each member.
+        weights: One weight for each member, greater than 0, that sum to 1.
+    """
+    logarithms = torch.stack([tempered(member, 1.0) for member in logits])
+    shares = torch.tensor(weights, dtype=logarithms.dtype, device=logarithms.device).log()
+    return torch.logsumexp(logarithms + shares.view(-1, *[1] * (logarithms.dim() - 1)), dim=0)

@@ -1,0 +1,42 @@
+"""The one seam through which every kind of teacher speaks."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from limbeck.objective import Needs
+from limbeck.signals import Batch, Signals
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """Anything that answers a batch with signals: a live module, an ensemble, a recording, a server.
+
+    `fingerprint` changes whenever the answers could; `views` is None for a teacher that can answer any augmented view
+    and the number of recorded views otherwise (training then cycles through them).
+    """
+
+    name: str
+    fingerprint: str
+    views: int | None
+
+    def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
+        """Gets ready to serve these needs for data with these classes, before training.
+
+        Raises:
+            TeacherError: When this teacher cannot, saying what it can and what to do.
+        """
+        ...
+
+    def signals(self, batch: Batch) -> Signals:
+        """What the teacher says about a batch: without gradient, in eval mode, its weights untouched.
+
+        Raises:
+            TeacherError: When somebody moved the teacher or switched it to train mode.
+        """
+        ...
+
+    def to(self, device: torch.device) -> "Teacher":
+        """The same teacher on a device."""
+        ...

@@ -1,0 +1,104 @@
+"""A recording as a teacher: what it said once, it says again, for nothing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from limbeck.data.augment import Augmentation
+from limbeck.data.rows import Rows
+from limbeck.errors import RecordingError, TeacherError, did_you_mean
+from limbeck.objective import Needs
+from limbeck.recordings.manifest import refuse_other
+from limbeck.recordings.store import Recording, digest_of
+from limbeck.signals import Batch, Signals
+
+
+class RecordedTeacher:
+    """Answers from a recording, by the rows' ids and views.
+
+    It cannot see what is in a batch, so `fits` must be asked once whether the recording is of the rows and the
+    augmentation that will be trained on.
+
+    Args:
+        path: The recording's folder.
+        verify: Whether to compare every shard with its SHA-256 first, which reads the whole recording once.
+
+    Raises:
+        RecordingError: When it is no recording, not finished, damaged, or of a newer Limbeck.
+    """
+
+    def __init__(self, path: Path | str, *, verify: bool = True) -> None:
+        self.recording = Recording(path, verify=verify)
+        identity = self.recording.manifest.identity
+        self.name = self.recording.manifest.teacher_name
+        self.fingerprint = self.recording.fingerprint
+        self.views: int | None = identity.views
+        self._identity = identity
+        self._layers: tuple[str, ...] = ()
+        self._device = torch.device("cpu")
+
+    def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
+        """Refuses rows or an augmentation that are not the recorded ones.
+
+        Args:
+            rows: The rows that will be trained on.
+            augment: Their augmentation, None without one.
+            augment_seed: The seed of the augmentation; it says nothing without one.
+
+        Raises:
+            RecordingError: Which of them differs.
+        """
+        wanted = replace(
+            self._identity,
+            data=rows.fingerprint,
+            ids=digest_of(rows.ids.sort().values),
+            rows=len(rows),
+            augment="none" if augment is None else augment.fingerprint,
+            augment_seed=0 if augment is None else augment_seed,
+        )
+        refuse_other(self._identity, wanted, self.recording.path)
+
+    def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
+        """Checks that the classes are the recorded ones and that all layers asked for were recorded.
+
+        Raises:
+            TeacherError: When a layer was not recorded.
+            RecordingError: When the data has other classes.
+        """
+        recorded = self._identity.classes
+        if tuple(classes) != recorded:
+            raise RecordingError(
+                f"the recording {self.recording.path} was made for the classes {', '.join(recorded[:12])}",
+                expected=f"the classes {', '.join(classes[:12])}, in this order",
+                remedy="record the teacher on this data, into another folder",
+            )
+        for layer in sorted(needs.teacher_layers):
+            if layer not in self._identity.layers:
+                known = self._identity.layers
+                raise TeacherError(
+                    f"the recording {self.recording.path} holds no features of the layer {layer!r}",
+                    expected=did_you_mean(layer, known) if known else "an objective that needs no layers",
+                    remedy="record the teacher again with this layer, into another folder",
+                )
+        self._layers = tuple(sorted(needs.teacher_layers))
+
+    def signals(self, batch: Batch) -> Signals:
+        """What was recorded for these rows and views, on this teacher's device.
+
+        Hand it batches that are still on the CPU: looking up ids that lie on another device waits for that device.
+
+        Raises:
+            RecordingError: When a row or a view was not recorded.
+        """
+        said = self.recording.signals(batch.ids, batch.views, self._layers)
+        if self._device.type == "cpu" or said.logits is None:
+            return said
+        features = {name: feature.to(self._device, non_blocking=True) for name, feature in said.features.items()}
+        return Signals.dense(said.logits.to(self._device, non_blocking=True), features)
+
+    def to(self, device: torch.device) -> "RecordedTeacher":
+        """Puts the answers on a device from now on, and returns itself; the recording stays where it is."""
+        self._device = device
+        return self

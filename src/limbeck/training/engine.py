@@ -1,0 +1,41 @@
+"""Devices, processes and trackers, through accelerate; precision stays ours (law 6)."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator, DistributedDataParallelKwargs
+
+from limbeck.errors import RecipeError
+
+
+def engine(device: str, trackers: Sequence[str], folder: Path, *, run: str, config: Mapping[str, Any]) -> Accelerator:
+    """An accelerator on a device, with the trackers that were asked for.
+
+    Args:
+        device: `auto` takes what accelerate finds, `cpu` the processor.
+        trackers: `tensorboard`, `wandb`, `mlflow`.
+        folder: Trackers that write files write them here.
+        run: The run's name for the trackers.
+        config: What the trackers show as the run's settings.
+
+    Raises:
+        RecipeError: When a tracker's package is not installed.
+    """
+    for tracker in trackers:
+        if find_spec(tracker) is None:
+            raise RecipeError(f"the tracker {tracker} is not installed", remedy=f"pip install {tracker}")
+    # A head that no term reads (features only) gets no gradient; several processes must not wait for it.
+    tolerant = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        log_with=list(trackers) or None,
+        project_dir=folder,
+        kwargs_handlers=[tolerant],
+        step_scheduler_with_optimizer=False,
+    )
+    if trackers:
+        flat = {name: value for name, value in config.items() if isinstance(value, int | float | str | bool)}
+        accelerator.init_trackers(run.replace("/", "-"), config=flat)
+    return accelerator

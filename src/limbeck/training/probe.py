@@ -1,0 +1,100 @@
+"""A short measurement on the real student: which precision and layout is fast here, and how long a step takes."""
+
+import copy
+import time
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+from torch import nn
+
+from limbeck.model import Model
+from limbeck.signals import Batch, Signals
+from limbeck.training.loop import Lesson
+from limbeck.training.plan import Plan
+from limbeck.training.step import Step
+
+SECONDS = 2.0
+GAIN = 0.9  # a choice must save a tenth of the time before it replaces a plainer one: less is noise here
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The choice made, what it was made from (milliseconds a step of each candidate), and a step's seconds in all."""
+
+    precision: str
+    channels_last: bool
+    milliseconds: dict[str, float]
+    seconds_per_step: float
+
+    def sentence(self) -> str:
+        """The choice and its reason, to be said aloud."""
+        measured = ", ".join(f"{name} {value:.1f} ms" for name, value in self.milliseconds.items())
+        layout = ", channels last" if self.channels_last else ""
+        return f"precision: {self.precision}{layout} (measured a step: {measured})"
+
+
+def probe(
+    model: Model, lesson: Lesson, plan: Plan, batch: Batch, device: torch.device, precision: str | None = None
+) -> Probed:
+    """Times training steps on copies of the student, in turns, for about two seconds.
+
+    Args:
+        model: The student; it is copied, never touched.
+        lesson: What it will learn from; the teacher answers the batch once.
+        plan: Optimiser and clipping are taken from it.
+        batch: A full training batch.
+        device: Where training will run.
+        precision: Only this precision when it is given.
+    """
+    ready = batch.to(device)
+    started = time.perf_counter()
+    with torch.no_grad():
+        said = Signals() if lesson.teacher is None else lesson.teacher.signals(ready)
+    asking = time.perf_counter() - started
+    convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    with torch.random.fork_rng():
+        steps = {
+            (name, layout): _Candidate(model, lesson, replace(plan, precision=name, channels_last=layout), ready, said)
+            for name in ("float32", "bfloat16")
+            for layout in (False, True)
+            if precision in (None, name) and (convolutional or not layout)
+        }
+        for candidate in steps.values():
+            candidate.time()
+        times: dict[tuple[str, bool], list[float]] = {key: [] for key in steps}
+        while time.perf_counter() - started < SECONDS or not all(len(t) > 2 for t in times.values()):
+            for key, candidate in steps.items():
+                times[key].append(candidate.time())
+            if min(len(t) for t in times.values()) >= 20:
+                break
+    typical = {key: median(values) for key, values in times.items()}
+    best = next(iter(typical))
+    for key, value in typical.items():
+        if value < GAIN * typical[best]:
+            best = key
+    shown = {f"{name}{' channels last' if layout else ''}": 1e3 * value for (name, layout), value in typical.items()}
+    return Probed(best[0], best[1], shown, typical[best] + asking)
+
+
+class _Candidate:
+    """One precision and layout, ready to be timed a step at a time."""
+
+    def __init__(self, model: Model, lesson: Lesson, plan: Plan, batch: Batch, said: Signals) -> None:
+        device = batch.inputs.device
+        layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+        layers = sorted(lesson.objective.needs().student_layers)
+        step = Step(copy.deepcopy(model), copy.deepcopy(lesson.objective), layers, plan.precision)
+        self.module = step.to(device, memory_format=layout).train()
+        self.optimizer = plan.build_optimizer(self.module)
+        self.batch, self.said = batch, said
+
+    def time(self) -> float:
+        started = time.perf_counter()
+        total, _ = self.module(self.batch, self.said, None)
+        total.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.batch.inputs.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started

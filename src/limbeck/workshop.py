@@ -1,0 +1,339 @@
+"""What one run is made with: everything found, checked and settled once, then used for every seed."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+
+from limbeck import runfolder
+from limbeck.catalog.data import data_of
+from limbeck.catalog.models import Shape, model, seeds_of
+from limbeck.catalog.objectives import objective as find_objective
+from limbeck.catalog.tasks import task as find_task
+from limbeck.catalog.teachers import teacher as find_teacher
+from limbeck.checkpoint import write_text, written_whole
+from limbeck.data.augment import Augmentation, parse
+from limbeck.data.loader import batches
+from limbeck.data.source import Data
+from limbeck.data.standardise import statistics
+from limbeck.evaluation import Answers, answers, score, teacher_answers
+from limbeck.measures import latency
+from limbeck.measures.complexity import cost
+from limbeck.measures.environment import environment
+from limbeck.model import Model
+from limbeck.preflight import check
+from limbeck.progress import Progress
+from limbeck.recipe import Recipe
+from limbeck.recorder import record
+from limbeck.records import Finding, Panel, RunRecord, Scores, SeedResult, write_record
+from limbeck.run import Run
+from limbeck.signals import Batch
+from limbeck.task import Task
+from limbeck.teachers.module import ModuleTeacher
+from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.recording import RecordedTeacher
+from limbeck.training.engine import engine
+from limbeck.training.loop import Fit, Lesson, Trainer
+from limbeck.training.settling import plan_of, settle
+
+ROWS_SEEN = 512
+
+
+@dataclass(frozen=True)
+class Given:
+    """Objects a caller hands over in place of the recipe's texts."""
+
+    teacher: Any = None
+    student: Any = None
+    data: Any = None
+
+
+@dataclass
+class Workshop:
+    """Everything one run needs; each public method is one stretch of the spine."""
+
+    recipe: Recipe
+    given: Given
+    folder: Path
+    watcher: Progress
+    data: Data
+    task: Task
+    shape: Shape
+    accelerator: Accelerator
+    augment: Augmentation | None
+    findings: list[Finding] = field(default_factory=list)
+    teacher_scores: Scores | None = None
+    teacher_saw: Panel | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress) -> "Workshop":
+        """Finds data, task, augmentation and device."""
+        data = data_of(recipe.data, given.data)
+        task = find_task(recipe.task)
+        row = data.train.take(torch.tensor([0])).inputs
+        mean, deviation = statistics(data.train)
+        shape = Shape(tuple(row.shape[1:]), task.output_size(data.classes), data.classes, mean, deviation)
+        accelerator = engine(
+            recipe.device, recipe.trackers, folder, run=recipe.name or folder.name, config=recipe.model_dump(mode="json")
+        )
+        augment = None if recipe.augment is None else parse(recipe.augment)
+        return cls(recipe, given, folder, watcher, data, task, shape, accelerator, augment)
+
+    def preflight(self) -> None:
+        """Finds what is wrong before anything is written or trained."""
+        seed = self.recipe.all_seeds()[0]
+        teacher = self._teacher(seed)
+        self.findings = self._check(self._lesson(teacher), self._student(seed), seed)
+
+    def resolve(self) -> None:
+        """Settles precision and steps by a short measurement, and writes the recipe that reproduces the run."""
+        seed = self.recipe.all_seeds()[0]
+        student, lesson = self._student(seed), self._lesson(self._teacher(seed))
+        self._check(lesson, student, seed)
+        self.recipe, said = settle(self.recipe, student, lesson, self._batch(seed), self.accelerator.device)
+        for sentence in said:
+            self.watcher.say(sentence)
+        if self.accelerator.is_main_process:
+            write_text(self.folder / runfolder.RECIPE, self.recipe.yaml())
+        self.write("running", [])
+
+    def apprentice(self, seed: int) -> SeedResult:
+        """One seed: trains the student and its control from the same weights, and scores both on the test rows."""
+        student, teacher = self._student(seed), self._teacher(seed)
+        control = copy.deepcopy(student) if self.recipe.control and teacher is not None else None
+        lesson = self._lesson(teacher)
+        self._check(lesson, student, seed)
+        if teacher is not None and self.recipe.record and teacher.views is None:
+            lesson = replace(lesson, teacher=self._recorded(teacher, lesson), views=self._views())
+        fit = self._fit(student, lesson, seed, "student")
+        alone = None
+        if control is not None:
+            # Law 2: everything but the teacher is the student's, the views of every epoch included.
+            lesson = replace(lesson, teacher=None, objective=find_objective("labels"))
+            alone = self._fit(control, lesson, seed, "control")
+        judged = None if teacher is None else self._judged(teacher)
+        return SeedResult(
+            seed=seed,
+            student=self._scores(student, judged),
+            control=None if control is None else self._scores(control, judged),
+            steps=fit.steps,
+            selected_step=fit.selected_step,
+            validation=fit.validation,
+            seconds=fit.seconds,
+            control_seconds=None if alone is None else alone.seconds,
+            control_validation=None if alone is None else alone.validation,
+        )
+
+    def finish(self, results: Sequence[SeedResult]) -> Run:
+        """Chooses the seed by validation, measures latency side by side, writes weights and record."""
+        direction = 1 if self.task.higher_is_better else -1
+        chosen = max(results, key=lambda result: direction * result.validation)
+        place = self._seed_folder(chosen.seed)
+        if place != self.folder and self.accelerator.is_main_process:
+            for path in place.glob("*.safetensors"):
+                with written_whole(self.folder / path.name) as temporary:
+                    temporary.write_bytes(path.read_bytes())
+        self.accelerator.wait_for_everyone()
+        times = self._latency(chosen)
+        if self.teacher_scores is not None and "teacher" in times:
+            self.teacher_scores = _timed(self.teacher_scores, times["teacher"])
+        final = [
+            replace(
+                result,
+                student=_timed(result.student, times["student"]),
+                control=None if result.control is None else _timed(result.control, times["control"]),
+            )
+            if result is chosen
+            else result
+            for result in results
+        ]
+        self.write("finished", final, chosen.seed)
+        if self.recipe.trackers:
+            self.accelerator.end_training()
+        return Run.open(self.folder)
+
+    def write(
+        self,
+        status: Literal["running", "finished", "interrupted"],
+        results: Sequence[SeedResult],
+        chosen: int | None = None,
+    ) -> None:
+        """Writes `run.json` as it stands."""
+        if not self.accelerator.is_main_process:
+            return
+        record = RunRecord(
+            name=self.recipe.name or self.folder.name,
+            status=status,
+            task=self.recipe.task,
+            selection=self.task.selection,
+            headline=self.task.headline,
+            classes=self.data.classes,
+            recipe=self.recipe.model_dump(mode="json", exclude_none=True),
+            environment=environment(self.accelerator.device),
+            data={**self.data.description, "row": list(self.shape.row), "outputs": self.shape.outputs},
+            teacher=self.teacher_scores,
+            results=tuple(results),
+            chosen_seed=chosen,
+            findings=tuple(self.findings),
+            panels=() if self.teacher_saw is None else (self.teacher_saw,),
+            seconds=self.seconds,
+        )
+        write_record(record, self.folder)
+
+    def _student(self, seed: int) -> Model:
+        """The student with its initial weights, which depend on the seed alone."""
+        given = self.given.student
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            if given is None:
+                built = model(self.recipe.student, self.shape)
+            elif isinstance(given, torch.nn.Module):
+                built = model(copy.deepcopy(given), self.shape)
+            else:
+                built = model(given(), self.shape)
+        built.align(self.data.classes)
+        return built.to(self.accelerator.device)
+
+    def _teacher(self, seed: int) -> Teacher | None:
+        """The teacher; a run with several seeds teaches each seed with its own."""
+        what = self.recipe.teacher if self.given.teacher is None else self.given.teacher
+        if what is None:
+            return None
+        if isinstance(what, str) and seed in seeds_of(what):
+            found: Teacher = ModuleTeacher(model(what, self.shape, seed=seed), f"{what} (seed {seed})")
+        else:
+            found = find_teacher(what, self.shape)
+        return found.to(self.accelerator.device)
+
+    def _lesson(self, teacher: Teacher | None) -> Lesson:
+        return Lesson(
+            train=self.data.train,
+            valid=self.data.valid,
+            task=self.task,
+            objective=find_objective(self.recipe.objective_text()),
+            teacher=teacher,
+            augment=self.augment,
+            augment_seed=self.recipe.data.seed,
+            views=None if teacher is None else teacher.views,
+        )
+
+    def _check(self, lesson: Lesson, student: Model, seed: int) -> list[Finding]:
+        """Preflight; under the seed, because projectors are initialised on the dry batch."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            batch = self._batch(seed)
+            return check(
+                student, lesson.teacher, lesson.objective, self.task, self.data.classes, batch, self.data.train
+            )
+
+    def _batch(self, seed: int) -> Batch:
+        first = batches(
+            self.data.train,
+            self.task,
+            batch_size=self.recipe.training.batch,
+            seed=seed,
+            epoch=0,
+            view=0,
+            augment=self.augment,
+            augment_seed=self.recipe.data.seed,
+        )
+        return next(iter(first)).to(self.accelerator.device)
+
+    def _views(self) -> int:
+        """How many views are recorded; without augmentation all views are one."""
+        return int(self.recipe.record or 1) if self.augment is not None else 1
+
+    def _recorded(self, teacher: Teacher, lesson: Lesson) -> Teacher:
+        """The teacher's recording in the run folder, made now or on an earlier start."""
+        needs = lesson.objective.needs()
+        place = self.folder / "recording" / teacher.fingerprint[:12]
+        self.watcher.start("recording", 0)
+        made = record(
+            teacher,
+            self.data.train,
+            self.task,
+            to=place,
+            needs=needs,
+            classes=self.data.classes,
+            views=self._views(),
+            augment=self.augment,
+            augment_seed=self.recipe.data.seed,
+        )
+        self.watcher.done()
+        recorded = RecordedTeacher(made)
+        self.seconds["recording"] = recorded.seconds
+        recorded.prepare(needs, self.data.classes)
+        return recorded.to(self.accelerator.device)
+
+    def _fit(self, student: Model, lesson: Lesson, seed: int, who: str) -> Fit:
+        plan = plan_of(self.recipe, seed, len(self.data.train))
+        facts = [
+            self.recipe.model_dump(mode="json", exclude={"name", "to", "trackers", "seed", "seeds", "device"}),
+            seed,
+            who,
+            self.data.fingerprint,
+            None if lesson.teacher is None else lesson.teacher.fingerprint,
+            student.fingerprint(),
+        ]
+        trainer = Trainer(
+            student,
+            lesson,
+            plan,
+            folder=self._seed_folder(seed),
+            who=who,
+            identity=hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
+            accelerator=self.accelerator,
+            progress=self.watcher,
+            resume_command=f"limbeck distill {self.folder / runfolder.RECIPE} --resume",
+        )
+        return trainer.fit()
+
+    def _seed_folder(self, seed: int) -> Path:
+        return self.folder if len(self.recipe.all_seeds()) == 1 else self.folder / f"seed-{seed}"
+
+    def _judged(self, teacher: Teacher) -> Answers | None:
+        """The teacher's answers on the test rows; a recording has none, for it was made of the training rows."""
+        if teacher.views is not None:
+            return None
+        said = teacher_answers(teacher, self.data.test, self.task, device=self.accelerator.device)
+        scores = score(said, self.task, self.data.classes)
+        size: Mapping[str, float] = {}
+        if isinstance(teacher, ModuleTeacher):
+            size = cost(teacher.model, self._row())
+        self.teacher_scores = Scores(scores.rows, scores.metrics, size, scores.panels)
+        needs = find_objective(self.recipe.objective_text()).needs()
+        piece = self.data.test.take(torch.arange(min(ROWS_SEEN, len(self.data.test))))
+        labels = torch.zeros(len(piece.known), dtype=torch.int64) if piece.labels is None else piece.labels
+        warm = max((temperature for _, temperature in needs.soft), default=1.0)
+        self.teacher_saw = self.task.teacher_saw(
+            piece.inputs, said.outputs[: len(labels)], labels, piece.known, self.data.classes, warm
+        )
+        return said
+
+    def _scores(self, student: Model, judged: Answers | None) -> Scores:
+        said = answers(student, self.data.test, self.task, device=self.accelerator.device)
+        scores = score(said, self.task, self.data.classes, teacher=judged)
+        return Scores(scores.rows, scores.metrics, cost(student, self._row()), scores.panels)
+
+    def _row(self) -> torch.Tensor:
+        return self.data.test.take(torch.tensor([0])).inputs.to(self.accelerator.device)
+
+    def _latency(self, chosen: SeedResult) -> dict[str, dict[str, float]]:
+        timed: dict[str, torch.nn.Module] = {"student": self._student(chosen.seed)}
+        if chosen.control is not None:
+            timed["control"] = self._student(chosen.seed)
+        teacher = self._teacher(chosen.seed)
+        if isinstance(teacher, ModuleTeacher):
+            timed["teacher"] = teacher.model
+        return latency.of_models(timed, self._row())
+
+
+def _timed(scores: Scores, times: Mapping[str, float]) -> Scores:
+    return replace(scores, cost={**scores.cost, **times})

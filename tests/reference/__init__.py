@@ -1,0 +1,99 @@
+"""What a method's reference is, and the words it is written in.
+
+`reference/NAME.py` proves `objectives/NAME.py`. It is written from the paper, in loops over plain Python floats
+(float64), and shares no mathematics with Limbeck. It offers:
+
+    PROMISES                        what the method promises, for the shared laws
+    cases() -> list[Case]           constructor arguments, each with signals to try them on
+    value(student, teacher, batch, weights, **arguments)
+                                    the equation: a float for each row, or one float for a relation of the batch;
+                                    `weights` are the method's own parameters by name, as nested lists
+    counted(batch) -> list[bool]    only where the method counts other rows than the mask does
+
+`test_objectives.py` finds both files by name, takes the reference's gradient by central differences, and compares.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from limbeck.signals import Batch, Partner, Signals
+from limbeck.tasks.classification import Classification
+
+Numbers = list[Any]
+Weights = Mapping[str, Numbers]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Promises:
+    """Which laws hold for a method besides those that hold for all."""
+
+    non_negative: bool = True
+    zero_when_equal: bool = True
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a network said, as nested lists of floats: `logits[row][symbol]`, `features[layer][row]...`."""
+
+    logits: Numbers
+    features: Mapping[str, Numbers] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, signals: Signals) -> "Said":
+        assert signals.logits is not None
+        return cls(signals.logits.tolist(), {name: feature.tolist() for name, feature in signals.features.items()})
+
+
+@dataclass(frozen=True)
+class Case:
+    """Constructor arguments, and float64 signals of six rows to try them on.
+
+    Where a method is zero for equal models, its layers are listed in the same order for both.
+    """
+
+    arguments: Mapping[str, Any]
+    student: Signals
+    teacher: Signals
+    batch: Batch
+
+    def __str__(self) -> str:
+        return " ".join([*(f"{name}={value}" for name, value in self.arguments.items()), "mixed" * self.mixed])
+
+    @property
+    def mixed(self) -> bool:
+        return self.batch.partner is not None
+
+
+def case(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    student: Shapes | None = None,
+    teacher: Shapes | None = None,
+    mixed: bool = False,
+    rows: int = 6,
+    classes: int = 4,
+    seed: int = 0,
+) -> Case:
+    """Random signals: logits and the named layers, given by the shape of one row; row 2 has no known label."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def signals(shapes: Shapes | None) -> Signals:
+        features = {name: normal(rows, *shape) for name, shape in (shapes or {}).items()}
+        return Signals.dense(2 * normal(rows, classes), features)
+
+    def labels() -> torch.Tensor:
+        return torch.randint(classes, (rows,), generator=generator)
+
+    known = torch.arange(rows) != 2
+    own = torch.where(known, labels(), 0)
+    share = torch.rand(rows, generator=generator, dtype=torch.float64)
+    partner = Partner(labels(), torch.arange(rows) != 3, share) if mixed else None
+    batch = replace(Batch.of(torch.zeros(rows, 1), own, Classification()), known=known, partner=partner)
+    return Case(arguments or {}, signals(student), signals(teacher), batch)

@@ -1,0 +1,71 @@
+"""Romero et al., 2014, equation 3: 1/2 || u_h(x) - r(v_g(x)) ||², with r a 1x1 convolution after average pooling."""
+
+from reference import Case, Numbers, Promises, Said, Weights, case
+
+from limbeck.signals import Batch
+
+# Equal layers do not give zero: the projector between them starts from random weights.
+PROMISES = Promises(zero_when_equal=False)
+
+
+def layers(student: tuple[int, ...], teacher: tuple[int, ...], seed: int) -> Case:
+    names = {"student_layer": "guided", "teacher_layer": "hint.1"}
+    return case(names, student={"guided": student}, teacher={"hint.1": teacher}, seed=seed)
+
+
+def cases() -> list[Case]:
+    return [
+        layers((3,), (5,), seed=1),
+        layers((2, 3), (2, 4), seed=2),
+        layers((4, 3), (2, 2), seed=3),
+        layers((2, 3, 3), (3, 3, 3), seed=4),
+        layers((2, 4, 4), (3, 2, 2), seed=5),
+        layers((2, 2, 2), (3, 4, 6), seed=6),
+    ]
+
+
+def pooled(line: list[list[float]], size: int) -> list[list[float]]:
+    """Averages neighbouring vectors, each the same number of them: a line whose length is a multiple of the size."""
+    width = len(line) // size
+    return [
+        [sum(line[place * width + step][part] for step in range(width)) / width for part in range(len(line[0]))]
+        for place in range(size)
+    ]
+
+
+def as_points(row: Numbers, height: int, width: int) -> list[list[float]]:
+    """The vectors of channels at every point of space, after pooling to a height and a width."""
+    if not isinstance(row[0], list):
+        return [row]
+    if not isinstance(row[0][0], list):
+        return pooled(row, width)
+    lines = [[[channel[y][x] for channel in row] for x in range(len(row[0][0]))] for y in range(len(row[0]))]
+    narrow = [pooled(line, width) for line in lines]
+    columns = [pooled([line[x] for line in narrow], height) for x in range(width)]
+    return [columns[x][y] for y in range(height) for x in range(width)]
+
+
+def space(row: Numbers) -> tuple[int, int]:
+    if not isinstance(row[0], list):
+        return 1, 1
+    return (1, len(row)) if not isinstance(row[0][0], list) else (len(row[0]), len(row[0][0]))
+
+
+def value(
+    student: Said, teacher: Said, batch: Batch, weights: Weights, *, student_layer: str, teacher_layer: str
+) -> Numbers:
+    values = []
+    for guided, hint in zip(student.features[student_layer], teacher.features[teacher_layer], strict=True):
+        height, width = (min(sizes) for sizes in zip(space(guided), space(hint), strict=True))
+        squares = 0.0
+        for v, u in zip(as_points(guided, height, width), as_points(hint, height, width), strict=True):
+            for channel, target in enumerate(u):
+                regressed = weights["projector.bias"][channel]
+                for part, activation in enumerate(v):
+                    weight = weights["projector.weight"][channel][part]
+                    while isinstance(weight, list):  # a 1x1 convolution's kernel
+                        (weight,) = weight
+                    regressed += weight * activation
+                squares += (target - regressed) ** 2
+        values.append(squares / 2)
+    return values
