@@ -27,9 +27,10 @@ check: $(INSTALLED) ## style, types, layers, file sizes
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/test_house.py -k size
 
-fix: $(INSTALLED) ## what a machine can mend of `check`
+fix: $(INSTALLED) ## what a machine can mend of `check`, and the README's tree
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tests/readme_tree.py
 
 bench: $(INSTALLED) ## every benchmark in benchmarks/, one after the other
 	@set -e; for file in benchmarks/*.py; do [ -e "$$file" ] || continue; echo "== $$file"; $(BIN)/python "$$file"; done

@@ -3,8 +3,10 @@
 import ast
 import importlib
 import json
+import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import readme_tree
 
 import limbeck
 
@@ -189,32 +192,11 @@ def test_lock_and_settings_name_no_address_of_a_registry() -> None:
     assert not named
 
 
-def printed_tree() -> dict[str, str]:
-    """The README's tree as {path below src/limbeck: what it says}."""
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"```text\nsrc/limbeck/\n(.*?)```", readme, re.DOTALL)
-    assert block, "the README prints no tree that starts with src/limbeck/"
-    tree: dict[str, str] = {}
-    folder = ""
-    for line in block[1].splitlines():
-        match = re.fullmatch(r"( +)(\S+)\s+(\S.*)", line)
-        assert match, f"not a line of the tree: {line!r}"
-        indent, name, words = len(match[1]), match[2], match[3]
-        if indent == 4 and name.endswith("/"):
-            folder = name
-        tree[name if indent == 4 else folder + name] = words
-    return tree
-
-
 def test_readme_tree_is_the_tree() -> None:
-    top = ROOT / "src/limbeck"
-    tree = printed_tree()
-    missing = [name for name in tree if not (top / name).exists()]
-    assert not missing, f"the README's tree names what does not exist: {missing}"
-    modules = {path.name for path in top.glob("*.py")} - {"__init__.py", "__main__.py"}
-    folders = {f"{path.parent.relative_to(top).as_posix()}/" for path in top.rglob("*.py")} - {"./"}
-    unnamed = {name for name in modules | folders if name not in tree}
-    assert not unnamed, f"the README's tree leaves out {sorted(unnamed)}"
+    """Names and what is said about them; `make fix` writes the tree anew."""
+    block = readme_tree.BLOCK.search((ROOT / "README.md").read_text())
+    assert block, "the README prints no tree that starts with src/limbeck/"
+    assert block[0] == readme_tree.tree()
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/log.md"])
@@ -222,3 +204,26 @@ def test_links_inside_the_repository_lead_somewhere(document: str) -> None:
     path = ROOT / document
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text())
     assert not [target for target in targets if not (path.parent / target).exists()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("planted", "passes"), [("", True), ("self.temperature**2 * ", False)])
+def test_the_method_that_contributing_adds_works(tmp_path: Path, planted: str, passes: bool) -> None:
+    """Adds it to a copy of the repository, as the page says; once without T², which its reference must notice."""
+    for name in ("src", "tests", "pyproject.toml"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    headings = r"### \d\. .*?`((?:src|tests)/\S+/jeffreys\.py)`\n.*?```python\n(.*?)```"
+    blocks = dict(re.findall(headings, (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL))
+    assert list(blocks) == ["src/limbeck/objectives/jeffreys.py", "tests/reference/jeffreys.py"]
+    for name, text in blocks.items():
+        (tmp_path / name).write_text(text.replace(planted, "") if planted else text)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "tests/test_objectives.py", "-k", "jeffreys"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode == 0) == passes, ran.stdout
+    assert "passed" in ran.stdout or "failed" in ran.stdout
+    strict = [sys.executable, "-m", "ruff", "check", *blocks]
+    linted = subprocess.run(strict, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout

@@ -49,7 +49,8 @@ def distill(
         seed: Decides initial weights, data order and dropout. `seeds=5` makes five runs, from this seed on.
         resume: Goes on with an interrupted run in the same folder.
         progress: Is told how it goes.
-        **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`, `name`.
+        **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`, `name`;
+            `labelled`, `omit` and `path` of its data.
 
     Raises:
         LimbeckError: When anything does not fit, before training starts; see its text for the remedy.
@@ -57,25 +58,24 @@ def distill(
     Returns:
         The finished run; `run.student()` is the module, `run.folder / "report.html"` the report.
     """
-    source = data if isinstance(data, str | Path) else "<object>"
-    spec = {"source": str(source)} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
-    spec |= more.pop("data", {})
-    recipe = Recipe.of(
+    source = str(data) if isinstance(data, str | Path) else "<object>"
+    spec = {"source": source} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
+    spec |= {key: more.pop(key) for key in ("path", "labelled", "omit") if key in more}
+    recipe = Recipe.make(
         data=spec,
         teacher=_named(teacher),
         student=_named(student),
-        objective=None if objective is None else repr(objective) if isinstance(objective, Objective) else objective,
+        objective=repr(objective) if isinstance(objective, Objective) else objective,
         budget=budget,
         to=to,
         control=control,
         seed=seed,
         **more,
     )
-    handed = data if isinstance(data, Data) or source != "<object>" else _splits(data, valid, test)
     given = Given(
         None if isinstance(teacher, str | Path) else teacher,
         None if isinstance(student, str | Path) else student,
-        None if source != "<object>" else handed,
+        None if source != "<object>" else data if isinstance(data, Data) else _splits(data, valid, test),
     )
     return run_recipe(recipe, given=given, resume=resume, progress=progress)
 
@@ -96,7 +96,7 @@ def run_recipe(
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
     watcher = progress or Silent()
-    folder = runfolder.place(recipe)
+    folder = recipe.folder
     resume = resume and runfolder.started(folder)
     if resume:
         recipe = runfolder.stored(folder)

@@ -1,4 +1,11 @@
-"""Recording a teacher: every row, every view, once, so that no student has to wait for it again."""
+"""Recording a teacher: every row, every view, once, so that no student has to wait for it again.
+
+The rows are asked in the order of their ids, in batches of one size whatever the machine is doing, so that on one
+machine the same call writes the same bytes. Killed at any instant and called again, it goes on and ends in the bytes of
+an uninterrupted recording; at most `save_seconds` of work and one batch are done twice. A finished recording of the
+same teacher and data is left as it is, after its shards were compared with their hashes. The teacher answers in the
+precision it is in: under `torch.autocast` in that of the autocast, and so it is kept.
+"""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -45,13 +52,6 @@ def record(
 ) -> Path:
     """Records all logits of a teacher, and the features asked for, for every row in every view.
 
-    The rows are asked in the order of their ids, in batches of `batch_size` whatever the machine is doing, so that on
-    one machine the same call writes the same bytes. Killed at any instant and called again it goes on, and ends in the
-    bytes of an uninterrupted recording; at most `save_seconds` and one batch are done twice. A finished recording of
-    the same teacher and data is left as it is, after its shards were compared with their hashes.
-
-    The teacher answers in the precision it is in: under `torch.autocast` in that of the autocast.
-
     Args:
         teacher: Any teacher that says all its logits.
         rows: The rows, each with an id of its own.
@@ -72,30 +72,18 @@ def record(
         The recording's folder, for `RecordedTeacher` and `Recording` (which knows the bytes and the seconds it took).
 
     Raises:
-        RecordingError: When the folder holds something else, is being written by another process, or has a damaged
-            shard, which is named; when the views or the rows' ids make no sense.
+        RecordingError: When the folder holds something else, is written to by another process, or is damaged.
         TeacherError: When the teacher cannot serve the needs, says no finite numbers, or was changed meanwhile.
         StorageError: When the disk is full or cannot be written; finished shards are kept.
         Interrupted: On Ctrl-C, after what was done has been saved.
     """
-    folder, where = Path(to), device or torch.device("cpu")
+    where = device or torch.device("cpu")
     asked = Asked(teacher.to(where), rows, task, needs, tuple(classes), views, augment, augment_seed, batch_size, where)
     asked.refuse_impossible()
     asked.teacher.prepare(needs, classes)
-    identity = asked.identity()
-    with sole_writer(folder):
-        manifest = begun_manifest(folder)
-        if manifest is None:
-            manifest = _first_manifest(asked, identity, shard_bytes)
-        refuse_other(manifest.identity, identity, folder)
-        writer = Writer(folder, manifest, save_seconds=save_seconds)
-        if writer.places():
-            _warn_other_machine(manifest, where)
-        for place in writer.places():
-            _record_shard(asked, writer, place, progress)
-            _refuse_moved(asked, identity.teacher)
-            writer.finish(place)
-    return folder
+    with sole_writer(Path(to)):
+        _write(asked, Path(to), shard_bytes, save_seconds, progress)
+    return Path(to)
 
 
 @dataclass(frozen=True)
@@ -170,9 +158,25 @@ class Asked:
         return batch.to(self.device)
 
 
-def _record_shard(
-    asked: Asked, writer: Writer, place: Place, progress: Callable[[int, int], None] | None
+def _write(
+    asked: Asked, folder: Path, shard_bytes: int, save_seconds: float, progress: Callable[[int, int], None] | None
 ) -> None:
+    """Writes the recording, or what is left of it, into a folder that nobody else is writing to."""
+    identity = asked.identity()
+    manifest = begun_manifest(folder)
+    if manifest is None:
+        manifest = _first_manifest(asked, identity, shard_bytes)
+    refuse_other(manifest.identity, identity, folder)
+    writer = Writer(folder, manifest, save_seconds=save_seconds)
+    if writer.places():
+        _warn_other_machine(manifest, asked.device)
+    for place in writer.places():
+        _record_shard(asked, writer, place, progress)
+        _refuse_moved(asked, identity.teacher)
+        writer.finish(place)
+
+
+def _record_shard(asked: Asked, writer: Writer, place: Place, progress: Callable[[int, int], None] | None) -> None:
     """Asks the teacher about the rows of one shard that no earlier sitting has saved."""
     total = len(asked.rows) * asked.views
     before = total - sum(left.rows for left in writer.places())
@@ -194,7 +198,7 @@ def _record_shard(
 
 
 def _refuse_moved(asked: Asked, fingerprint: str) -> None:
-    """Refuses the shard in work when the teacher is not the one it was: a write through `.data` leaves no other trace."""
+    """Refuses the shard in work when the teacher is no longer what it was; a write through `.data` shows only here."""
     teacher = asked.teacher
     teacher.prepare(asked.needs, asked.classes)
     if teacher.fingerprint != fingerprint:
@@ -238,5 +242,5 @@ def _warn_other_machine(manifest: Manifest, device: torch.device) -> None:
         warnings.warn(
             f"the recording goes on under other conditions ({'; '.join(changed)}): "
             "its answers stay within rounding of one sitting's, but not the same bits",
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -80,9 +80,9 @@ def evaluate_run(
     judge = task(run.record.task)
     student = run.student()
     found: dict[str, Scores] = {}
-    if recipe.teacher is not None:
+    if recipe.teacher:
         shape = Shape(student_row(run), len(loaded.classes), loaded.classes, torch.zeros(0), torch.zeros(0))
-        master = teacher(recipe.teacher, shape)
+        master = teacher([(member.weight, member.model) for member in recipe.teacher], shape)
         try:
             said = teacher_answers(master, rows, judge)
             found["teacher"] = score(said, judge, loaded.classes)

@@ -9,11 +9,6 @@ from limbeck.records import read_record
 RECIPE = "recipe.yaml"
 
 
-def place(recipe: Recipe) -> Path:
-    """The folder a recipe names, or `runs/NAME`."""
-    return Path(recipe.to) if recipe.to else Path("runs") / (recipe.name or "run")
-
-
 def started(folder: Path) -> bool:
     """Whether training in this folder has begun: its resolved recipe is there."""
     return (folder / RECIPE).is_file()

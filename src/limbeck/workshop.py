@@ -203,7 +203,7 @@ class Workshop:
 
     def _teacher(self, seed: int) -> Teacher | None:
         """The teacher; a run with several seeds teaches each seed with its own."""
-        what = self.recipe.teacher if self.given.teacher is None else self.given.teacher
+        what = self._teachers() if self.given.teacher is None else self.given.teacher
         if what is None:
             return None
         if isinstance(what, str) and seed in seeds_of(what):
@@ -212,12 +212,16 @@ class Workshop:
             found = find_teacher(what, self.shape)
         return found.to(self.accelerator.device)
 
+    def _teachers(self) -> str | list[tuple[float, str]] | None:
+        members = [(member.weight, member.model) for member in self.recipe.teacher]
+        return members if len(members) > 1 else members[0][1] if members else None
+
     def _lesson(self, teacher: Teacher | None) -> Lesson:
         return Lesson(
             train=self.data.train,
             valid=self.data.valid,
             task=self.task,
-            objective=find_objective(self.recipe.objective_text()),
+            objective=find_objective(self.recipe.objective),
             teacher=teacher,
             augment=self.augment,
             augment_seed=self.recipe.data.seed,
@@ -308,7 +312,7 @@ class Workshop:
         if isinstance(teacher, ModuleTeacher):
             size = cost(teacher.model, self._row())
         self.teacher_scores = Scores(scores.rows, scores.metrics, size, scores.panels)
-        needs = find_objective(self.recipe.objective_text()).needs()
+        needs = find_objective(self.recipe.objective).needs()
         piece = self.data.test.take(torch.arange(min(ROWS_SEEN, len(self.data.test))))
         labels = torch.zeros(len(piece.known), dtype=torch.int64) if piece.labels is None else piece.labels
         warm = max((temperature for _, temperature in needs.soft), default=1.0)

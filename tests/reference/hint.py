@@ -1,8 +1,7 @@
 """Romero et al., 2014, equation 3: 1/2 || u_h(x) - r(v_g(x)) ||², with r a 1x1 convolution after average pooling."""
 
-from reference import Case, Numbers, Promises, Said, Weights, case
-
 from limbeck.signals import Batch
+from reference import Case, Numbers, Promises, Said, Weights, case
 
 # Equal layers do not give zero: the projector between them starts from random weights.
 PROMISES = Promises(zero_when_equal=False)
@@ -18,7 +17,7 @@ def cases() -> list[Case]:
         layers((3,), (5,), seed=1),
         layers((2, 3), (2, 4), seed=2),
         layers((4, 3), (2, 2), seed=3),
-        layers((2, 3, 3), (3, 3, 3), seed=4),
+        layers((2, 2, 3), (3, 2, 3), seed=4),
         layers((2, 4, 4), (3, 2, 2), seed=5),
         layers((2, 2, 2), (3, 4, 6), seed=6),
     ]

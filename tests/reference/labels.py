@@ -2,9 +2,8 @@
 
 import math
 
-from reference import Case, Numbers, Promises, Said, Weights, case
-
 from limbeck.signals import Batch
+from reference import Case, Numbers, Promises, Said, Weights, case
 
 PROMISES = Promises(zero_when_equal=False)
 

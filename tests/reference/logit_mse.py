@@ -1,8 +1,7 @@
 """Ba, Caruana, 2014, equation 1: L = 1 / (2 T) sum_t || g(x_t) - z_t ||², T the number of rows."""
 
-from reference import Case, Numbers, Promises, Said, Weights, case
-
 from limbeck.signals import Batch
+from reference import Case, Numbers, Promises, Said, Weights, case
 
 PROMISES = Promises()
 

@@ -3,9 +3,8 @@
 import math
 from itertools import permutations
 
-from reference import Case, Promises, Said, Weights, case
-
 from limbeck.signals import Batch
+from reference import Case, Promises, Said, Weights, case
 
 PROMISES = Promises()
 

@@ -109,12 +109,10 @@ def _run_chain(recipe: "Recipe", resume: bool, screen: Screen) -> "list[Run]":
 
 
 def _end(runs: "Sequence[Run]", folder: Path, screen: Screen, *, only_last: bool = False) -> None:
-    """Writes the reports, then shows what was found and where it lies."""
+    """Writes one report of several runs (each has its own already), then shows what was found and where it lies."""
     from limbeck.reporting.html import report
     from limbeck.reporting.table import headline_table
 
-    for run in runs:
-        report(run.folder, to=run.folder / "report.html")
     together = folder / "report.html"
     if len(runs) > 1:
         report(*(run.folder for run in runs), to=together)

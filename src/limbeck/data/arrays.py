@@ -142,7 +142,7 @@ def _check_finite(tensor: Tensor, split: str) -> None:
     bad = (~torch.isfinite(tensor)).flatten(1).any(dim=1).nonzero().squeeze(1)
     if len(bad):
         raise DataError(
-            f"the {split} inputs hold NaN or infinity in {len(bad)} of {len(tensor)} rows, the first of them row {bad[0]}",
+            f"the {split} inputs hold NaN or infinity in {len(bad)} of {len(tensor)} rows; the first is row {bad[0]}",
             expected="finite numbers",
             remedy="fill or drop those rows: inputs[np.isfinite(inputs.reshape(len(inputs), -1)).all(1)]",
         )

@@ -71,11 +71,10 @@ class Augmentation:
         if self.mixup is None:
             seen = self._seen(piece.inputs, piece.ids, view, seed)
             return seen, piece.labels, piece.known, piece.ids, None
-        draw = Draw(piece.ids, seed, "mixup", view)
-        other = rows.take(self.mixup.partners(draw, len(rows)))
-        share = self.mixup.shares(draw)
+        positions_of_others, share = self.mixup.partners(Draw.of(piece.ids, seed, view, "mixup"), len(rows))
+        other = rows.take(positions_of_others)
         both = self._seen(torch.cat((piece.inputs, other.inputs)), torch.cat((piece.ids, other.ids)), view, seed)
-        mixed = self.mixup.mixed(*both.split(len(share)), share)
+        mixed = self.mixup.mixed(both[: len(share)], both[len(share) :], share)
         labels = other.labels if other.labels is not None else torch.zeros_like(other.ids)
         return mixed, piece.labels, piece.known, piece.ids, Partner(labels, other.known, share)
 
@@ -86,8 +85,9 @@ class Augmentation:
                 expected="images: (channels, height, width)",
                 remedy="inputs.reshape(-1, 1, 8, 8) for flattened 8 x 8 images, or leave the augmentation out",
             )
+        draw = Draw.of(ids, seed, view)
         for place, step in enumerate(self.steps):
-            images = step(images, Draw(ids, seed, f"{name_of(step)} {place}", view))
+            images = step(images, draw.named(f"{name_of(step)} {place}"))
         return images
 
     @property

@@ -15,7 +15,7 @@ from limbeck.task import Task
 
 def order(rows: int, seed: int, epoch: int) -> Int[Tensor, " rows"]:
     """The order of the rows' positions in an epoch: a permutation that depends on nothing else."""
-    return torch.argsort(Draw(torch.arange(rows), seed, "order", view=epoch).words(1)[0], stable=True)
+    return torch.argsort(Draw.of(torch.arange(rows), seed, epoch, "order").words(1)[0], stable=True)
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:

@@ -2,8 +2,8 @@
 
 The mixing function is the finaliser of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195, figure 16 (variant 13 of Stafford). Deviation:
-instead of one stream that is stepped, the function is applied to a key made of seed, name and view, to the row's id
-and to the number's index in turn, so that any number is reached without those before it. Read: memory.
+instead of one stream that is stepped, the function is applied to seed, view and row, and then to name and index, so that
+any number is reached without those before it. Read: memory.
 
 All arithmetic is on 64-bit integers that wrap, so the numbers are the same bits on every device.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 _WORD = (1 << 64) - 1
@@ -42,44 +42,46 @@ def _mixed_word(word: int) -> int:
     return word ^ (word >> 31)
 
 
+def _name_word(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
 @lru_cache(maxsize=1024)
-def _key(seed: int, name: str, view: int) -> int:
-    word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    for part in (seed, view):
-        word = _mixed_word((word + (part + 1) * _GAMMA) & _WORD)
-    return _signed(word)
+def _index_keys(name: str, count: int) -> Tensor:
+    words = [_mixed_word((_name_word(name) + index * _GAMMA) & _WORD) for index in range(1, count + 1)]
+    return torch.tensor([_signed(word) for word in words]).unsqueeze(1)
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The random numbers of some rows, for one purpose.
+    """The random numbers of some rows; ask for them by purpose, and two purposes with different names are independent.
 
-    Args:
-        ids: The rows; a row's numbers depend on its own id and on no other row.
-        seed: Any whole number.
-        name: What the numbers are for; two purposes with different names draw independently.
-        view: Which augmented look at the row.
+    A row's numbers depend on its own id and on no other row. Make one with `Draw.of`.
     """
 
-    ids: Int[Tensor, " rows"]
-    seed: int
-    name: str
-    view: int = 0
+    words_of_rows: Int[Tensor, " rows"]
+    name: str = ""
+
+    @classmethod
+    def of(cls, ids: Int[Tensor, " rows"], seed: int, view: int = 0, name: str = "") -> "Draw":
+        """The numbers of the rows with these ids, for a seed (any whole number) and a view."""
+        key = 0
+        for part in (seed, view):
+            key = _mixed_word((key + (part + 1) * _GAMMA) & _WORD)
+        return cls(_mixed(ids * _signed(_GAMMA) + _signed(key)), name)
+
+    def named(self, name: str) -> "Draw":
+        """The same rows' numbers for another purpose."""
+        return Draw(self.words_of_rows, name)
 
     def words(self, count: int) -> Int[Tensor, "count rows"]:
         """Uniform 64-bit words, `count` for each row (the first ones are the same whatever the count)."""
-        rows = _mixed(self.ids * _signed(_GAMMA) + _key(self.seed, self.name, self.view))
-        index = torch.arange(1, count + 1, device=self.ids.device).unsqueeze(1)
-        return _mixed(rows + index * _signed(_GAMMA))
+        return _mixed(self.words_of_rows + _index_keys(self.name, count).to(self.words_of_rows.device))
 
     def integers(self, *below: int) -> Int[Tensor, "count rows"]:
         """For each bound (1 to 2^31) one whole number a row, from 0 up to, not including, the bound.
 
         A bound that is no power of two is met with an unevenness of at most bound / 2^31.
         """
-        bounds = torch.tensor(below, device=self.ids.device).unsqueeze(1)
+        bounds = torch.tensor(below, device=self.words_of_rows.device).unsqueeze(1)
         return (_shifted(self.words(len(below)), 33) * bounds) >> 31
-
-    def fractions(self, count: int) -> Float[Tensor, "count rows"]:
-        """Uniform float64 numbers, at least 0 and less than 1."""
-        return _shifted(self.words(count), 11).double() * 2.0**-53

@@ -97,7 +97,7 @@ def load(
     raw = _raw(source, path)
     for name, part in (("valid", valid), ("test", test)):
         if part is not None and not isinstance(part, int | float):
-            raw = replace(raw, **{name: _pair(part, name)})
+            raw = replace(raw, valid=_pair(part, name)) if name == "valid" else replace(raw, test=_pair(part, name))
     classes, own = _checked(raw)
     rows, how = _split(own, {"test": test, "valid": valid}, seed)
     rows["train"] = _omit(rows["train"], omit, classes)
@@ -144,7 +144,8 @@ def _raw(source: Any, path: str | Path | None) -> Raw:  # noqa: ANN401 - what lo
             )
         pairs = {name: _pair(source[name], name) for name in _SPLITS if source.get(name) is not None}
         names = source.get("classes") or getattr(source["train"], "classes", None)
-        return Raw("arrays", **pairs, classes=None if names is None else tuple(map(str, names)))
+        classes = None if names is None else tuple(map(str, names))
+        return Raw("arrays", pairs["train"], pairs.get("valid"), pairs.get("test"), classes)
     names = getattr(source, "classes", None) if is_dataset(source) else None
     return Raw("arrays", _pair(source, "train"), classes=None if names is None else tuple(map(str, names)))
 
@@ -214,9 +215,10 @@ def _split(
     return {**rows, "train": train}, how
 
 
-def _count(amount: float, rows: int, name: str) -> int:
-    count = round(amount * rows) if isinstance(amount, float) else amount
-    if isinstance(amount, bool) or not 0 < count <= rows or (isinstance(amount, float) and amount >= 1):
+def _count(amount: float | int, rows: int, name: str) -> int:
+    share = type(amount) is float
+    count = round(amount * rows) if share else int(amount)
+    if type(amount) is bool or not 0 < count <= rows or (share and amount >= 1):
         raise DataError(
             f"{name}={amount} of {rows} rows is an empty split or more than there is",
             expected=f"a share above 0 and below 1 that gives at least one row, or a number of rows from 1 to {rows}",

@@ -24,7 +24,7 @@ def chosen(
         name: What they are chosen for; choices with other names are independent.
         least: How many rows of each stratum must be chosen; a smaller stratum gives all it has.
     """
-    ranks = Draw(ids, seed, f"split {name}").words(1)[0]
+    ranks = Draw.of(ids, seed, name=f"split {name}").words(1)[0]
     groups = [(strata == value).nonzero().squeeze(1) for value in torch.unique(strata)]
     picked = torch.zeros(len(ids), dtype=torch.bool)
     for group, number in zip(groups, shares([len(group) for group in groups], count, least), strict=True):

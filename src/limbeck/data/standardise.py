@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError
 
-_ROWS_AT_ONCE = 2048
+_ROWS_AT_ONCE = 512
 
 
 def statistics(rows: Rows) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
@@ -21,18 +21,19 @@ def statistics(rows: Rows) -> tuple[Float[Tensor, " channels"], Float[Tensor, " 
     """
     if not len(rows):
         raise DataError("there are no rows to take statistics of", expected="at least one row")
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    first = rows.take(torch.arange(1)).inputs[0].double()
+    # sums of squares cancel far from zero, so they are taken around the mean of the first row
+    origin = first.flatten(1).mean(dim=1) if first.ndim > 1 else first
+    around = origin.reshape(-1, *(1 for _ in first.shape[1:]))
+    total, squares, count = torch.zeros_like(origin), torch.zeros_like(origin), len(rows) * first[0].numel()
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         inputs = rows.take(torch.arange(start, min(start + _ROWS_AT_ONCE, len(rows)))).inputs
-        values = inputs.transpose(0, 1).flatten(1).double()
-        variance, middle = torch.var_mean(values, dim=1, correction=0)
-        # parts joined by the formula of Chan, Golub and LeVeque (1979): exact sums of squares would cancel
-        size = values.shape[1]
-        total, apart = count + size, middle - mean
-        squares = squares + variance * size + apart**2 * (count * size / total)
-        mean, count = mean + apart * (size / total), total
-    deviation = (squares / count).sqrt()
-    return mean.float(), torch.where(deviation > 0, deviation, torch.ones_like(deviation)).float()
+        apart = inputs.double() - around
+        over = [place for place in range(apart.ndim) if place != 1]
+        total, squares = total + apart.sum(dim=over), squares + (apart * apart).sum(dim=over)
+    middle = total / count
+    deviation = (squares / count - middle * middle).clamp(min=0).sqrt()
+    return (origin + middle).float(), torch.where(deviation > 0, deviation, torch.ones_like(deviation)).float()
 
 
 class Standardise(nn.Module):

@@ -12,7 +12,7 @@ Deviations:
 """
 
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import MinLen
@@ -31,8 +31,8 @@ class Hint(Objective):
 
     Features may be flat `(rows, width)`, tokens `(rows, tokens, width)` or images `(rows, channels, height, width)`.
     `setup` makes the projector, which trains with the student and is saved with this objective. Its first weights are
-    drawn from a generator of their own, seeded by torch's current seed and the layers' names: another seed of a run
-    gives other weights, the same seed the same, and the global generator does not move, so that a student with a hint
+    drawn from a seed of their own, made of torch's current seed and the layers' names: another seed of a run gives
+    other weights, the same seed the same, and the global generator is left where it was, so that a student with a hint
     and its control without one see the same random numbers.
 
     Args:
@@ -51,9 +51,7 @@ class Hint(Objective):
 
     def needs(self) -> Needs:
         """The two layers."""
-        return Needs(
-            student_layers=frozenset({self.student_layer}), teacher_layers=frozenset({self.teacher_layer})
-        )
+        return Needs(student_layers=frozenset({self.student_layer}), teacher_layers=frozenset({self.teacher_layer}))
 
     def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         """Makes a new projector from the shapes of the two layers.
@@ -63,24 +61,15 @@ class Hint(Objective):
         """
         guided, hint = student.features[self.student_layer], teacher.features[self.teacher_layer]
         self._check_shapes(guided, hint, batch)
-        images = guided.ndim == 4
-        # Made on no device, because torch's own initialisation would draw from the global generator. Never narrower
-        # than float32, also when a dry batch ran in bfloat16.
-        given: dict[str, Any] = {"device": "meta", "dtype": torch.promote_types(guided.dtype, torch.float32)}
-        made: nn.Module = (
-            nn.Conv2d(guided.shape[1], hint.shape[1], kernel_size=1, **given)
-            if images
-            else nn.Linear(guided.shape[-1], hint.shape[-1], **given)
-        )
-        made.to_empty(device=guided.device)
-        generator = torch.Generator().manual_seed(self._seed())
-        # 1 / sqrt(fan-in) is the bound of torch's own linear and convolution layers.
-        bound = guided.shape[1 if images else -1] ** -0.5
-        with torch.no_grad():
-            for parameter in made.parameters():
-                start = torch.empty(parameter.shape, dtype=parameter.dtype)
-                parameter.copy_(start.uniform_(-bound, bound, generator=generator))
-        self.projector = made
+        made: nn.Module
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self._seed())
+            if guided.ndim == 4:
+                made = nn.Conv2d(guided.shape[1], hint.shape[1], kernel_size=1)
+            else:
+                made = nn.Linear(guided.shape[-1], hint.shape[-1])
+        # Never narrower than float32, also when the dry batch ran in bfloat16.
+        self.projector = made.to(guided.device, torch.promote_types(guided.dtype, torch.float32))
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """Half the squared distance of each row, or of each position where the mask counts positions.
@@ -95,9 +84,10 @@ class Hint(Objective):
                 remedy="call objective.setup(student_signals, teacher_signals, batch) before training and loading",
             )
         guided, hint = student.features[self.student_layer], teacher.features[self.teacher_layer].detach()
-        wide = torch.promote_types(guided.dtype, torch.float32)
-        guided, hint = _same_resolution(guided.to(wide), hint.to(wide))
-        difference = self.projector(guided).to(wide) - hint
+        given = next(self.projector.parameters()).dtype
+        guided, hint = _same_resolution(guided.to(given), hint.to(given))
+        said = self.projector(guided)
+        difference = said.to(torch.promote_types(said.dtype, torch.float32)) - hint
         return difference.square().flatten(batch.mask.ndim).sum(dim=-1) / 2
 
     def _seed(self) -> int:

@@ -10,7 +10,7 @@ from limbeck.progress import Progress, Silent
 from limbeck.recipe import Recipe
 from limbeck.records import read_record
 from limbeck.run import Run
-from limbeck.runfolder import place, refuse_existing
+from limbeck.runfolder import refuse_existing
 
 
 def chain(models: Sequence[Any], data: Any, *, to: str | Path = "runs/chain", **as_distill: Any) -> list[Run]:
@@ -56,11 +56,11 @@ def run_chain(recipe: Recipe, *, resume: bool = False, progress: Progress | None
     if not links:
         raise RecipeError("the recipe has no chain", expected="the key chain: a list of links", remedy="limbeck distill")
     if not resume:
-        refuse_existing(place(recipe))
+        refuse_existing(recipe.folder)
     watcher = progress or Silent()
     runs = []
     for number, link in enumerate(links, start=1):
-        folder = place(link)
+        folder = link.folder
         watcher.say(f"link {number} of {len(links)}: {link.student} in {folder}")
         if resume and (folder / "run.json").is_file() and read_record(folder).status == "finished":
             runs.append(Run.open(folder))

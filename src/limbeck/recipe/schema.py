@@ -130,7 +130,8 @@ class Recipe(_Strict):
         task: Which file of `tasks/`.
         data: A name or path, or the keys of `DataSpec`.
         augment: Sum of augmentations, such as "crop(padding=2) + flip"; None for none.
-        teacher: None, one, or several that answer as a weighted ensemble; empty for plain training.
+        teacher: A text, a list of texts, or a list of {model: TEXT, weight: NUMBER}, which answer as a weighted
+            ensemble; kept as members, none for plain training.
         record: Views of each row for which the teacher's answers are recorded first, 1 or more; None asks it live.
         student: A name of `students/` with its arguments, `timm:NAME`, `torchvision:NAME`, `package.module:function`.
         objective: Weighted sum of methods; by default labels alone without a teacher, and kd with labels with one.
@@ -193,12 +194,13 @@ class Recipe(_Strict):
 
     @classmethod
     def make(cls, **values: Any) -> "Recipe":
-        """A recipe from keywords, such as `Recipe.make(data="digits", student="mlp")`.
+        """A recipe from keywords, such as `Recipe.make(data="digits", student="mlp")`; None is as if it were not said.
 
         Raises:
             RecipeError: When a key is unknown or a value is out of its range.
         """
-        return _build(Document("the recipe", dict(values)))
+        said = {key: value for key, value in values.items() if value is not None}
+        return _build(Document("the recipe", said))
 
     @classmethod
     def parse(cls, text: str, *, source: str = "the recipe", overrides: Sequence[str] = ()) -> "Recipe":
@@ -232,6 +234,10 @@ class Recipe(_Strict):
         """Where the run goes: `to`, or else runs/NAME."""
         return self.to if self.to is not None else Path("runs") / (self.name or "run")
 
+    def all_seeds(self) -> range:
+        """The seeds of this run: `seed`, `seed + 1`, ..."""
+        return range(self.seed, self.seed + (self.seeds or 1))
+
     def replace(self, **changes: Any) -> "Recipe":
         """The same recipe with other values, checked again.
 
@@ -245,7 +251,7 @@ class Recipe(_Strict):
         return yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True, width=110)
 
     def links(self) -> list["Recipe"]:
-        """One full recipe for each link of a chain, in order; only itself without one.
+        """One full recipe for each link of a chain, in order; none without a chain.
 
         A link's teacher is what the link says: the name of an earlier link, or any teacher. A link that says none has
         the link before it, and the first link has what the recipe says. A link left without teacher trains on labels
@@ -254,8 +260,6 @@ class Recipe(_Strict):
         Raises:
             RecipeError: When a link's values are out of range.
         """
-        if not self.chain:
-            return [self]
         return [_build(Document("the recipe", values)) for values in _link_values(self)]
 
 
@@ -268,7 +272,9 @@ def link_name(link: Link, index: int, student: str = "") -> str:
 
 
 def _file_name(path: Path) -> str:
-    return re.sub(r"[^\w.+-]+", "-", path.stem).strip("-.+")[:100] or "run"
+    # The recipe of a run folder is called as the folder.
+    word = path.absolute().parent.name if path.stem == "recipe" else path.stem
+    return re.sub(r"[^\w.+-]+", "-", word).strip("-.+")[:100] or "run"
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

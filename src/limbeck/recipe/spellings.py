@@ -71,8 +71,13 @@ def _sum(value: object, what: str) -> object:
 
 
 def _student(value: object) -> object:
-    # "timm:NAME", "package.module:function" and paths are for the catalog to read.
-    if isinstance(value, str) and value and not re.search(r"[:/\\]", value.partition("(")[0]):
+    # "timm:NAME", "package.module:function" and paths are for the catalog to read; "<Net>" stands for an object.
+    if (
+        isinstance(value, str)
+        and value
+        and not value.startswith("<")
+        and not re.search(r"[:/\\]", value.partition("(")[0])
+    ):
         try:
             parse_call(value, "student")
         except RecipeError as error:

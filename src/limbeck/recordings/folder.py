@@ -3,8 +3,9 @@
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from limbeck.errors import RecordingError, StorageError
@@ -83,33 +84,54 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        # Windows removes no file that is open; there the next writer finds it and takes it over.
+        with suppress(PermissionError):
+            (folder / LOCK).unlink(missing_ok=True)
         os.close(descriptor)
 
 
 def _lock(folder: Path) -> int:
-    import fcntl  # POSIX only; imported here so that reading a recording works everywhere
-
     path = folder / LOCK
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        if not _held_by_us(descriptor):
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
             raise RecordingError(
                 f"{folder} is being written by another recorder (process {holder})",
                 expected="one writer at a time",
                 remedy="wait until it has finished, or give another folder",
-            ) from None
+            )
         # The holder before us may have removed the file between our opening and our locking it.
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             break
         os.close(descriptor)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def _held_by_us(descriptor: int) -> bool:
+    """Takes the lock on an open file; False when somebody else has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            # A byte beyond the text: Windows would let nobody else read a locked one.
+            os.lseek(descriptor, 4096, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

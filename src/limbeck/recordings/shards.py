@@ -100,7 +100,7 @@ def mapped(path: Path, expected: Mapping[str, Column], rows: int) -> dict[str, T
     """
     try:
         with safe_open(os.fspath(path), framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            found = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise _not_as_described(path, str(error)) from error
     shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in found.items()}

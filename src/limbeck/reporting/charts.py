@@ -14,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from limbeck.reporting.history import Band, LossTerms
 from limbeck.reporting.units import Unit
@@ -48,7 +49,7 @@ class Strip:
 def strip_chart(strips: Sequence[Strip], unit: Unit, *, alt: str, name: str, teacher: float | None = None) -> Markup:
     """Every seed as a mark on one axis, one line for each model, with the teacher as a vertical line."""
     with _style():
-        figure, axes = _figure(4.9, 0.62 + 0.3 * len(strips))
+        figure, axes = _figure(4.5, 0.62 + 0.3 * len(strips))
         scale = 100.0 if unit.style == "share" else 1.0
         for place, strip in enumerate(strips):
             values = [scale * value for value in strip.values]
@@ -74,7 +75,7 @@ def strip_chart(strips: Sequence[Strip], unit: Unit, *, alt: str, name: str, tea
 def validation_chart(curves: Mapping[str, Band], unit: Unit, x_label: str, *, alt: str, name: str) -> Markup:
     """The selection metric on validation data: mean over seeds, and a band from the lowest to the highest seed."""
     with _style():
-        figure, axes = _figure(4.9, 3.1)
+        figure, axes = _figure(4.5, 3.0)
         scale = 100.0 if unit.style == "share" else 1.0
         for who in ("control", "student"):
             if who not in curves:
@@ -87,7 +88,7 @@ def validation_chart(curves: Mapping[str, Band], unit: Unit, x_label: str, *, al
             axes.plot(band.x, mean, color=_STANDINS[who], linestyle=LINES[who], linewidth=1.8, marker=mark)
         if unit.style == "share":
             _focus(axes, [scale * value for band in curves.values() for value in band.mean])
-        axes.set_xlabel(x_label)
+        _by_time(axes, x_label)
         axes.set_ylabel(f"validation {_labelled(unit)[:1].lower()}{_labelled(unit)[1:]}")
         axes.grid(axis="y", color=_RULE, linewidth=0.6)
         axes.margins(x=0.01)
@@ -97,7 +98,7 @@ def validation_chart(curves: Mapping[str, Band], unit: Unit, x_label: str, *, al
 def loss_chart(loss: LossTerms, x_label: str, *, alt: str, name: str) -> Markup:
     """The training loss, stacked from its terms' parts where they are known."""
     with _style():
-        figure, axes = _figure(4.9, 3.1)
+        figure, axes = _figure(4.5, 3.0)
         if loss.parts:
             colours = [_STANDINS[f"term-{k % TERMS}"] for k in range(len(loss.parts))]
             axes.stackplot(loss.x, *loss.parts.values(), colors=colours, alpha=0.55, linewidth=0)
@@ -105,7 +106,7 @@ def loss_chart(loss: LossTerms, x_label: str, *, alt: str, name: str) -> Markup:
         # The first steps are often many times the rest and would flatten it.
         top = max(float(np.quantile(loss.total, 0.98)), 1.6 * float(np.median(loss.total)))
         axes.set_ylim(min(0.0, min(loss.total)), min(1.05 * max(loss.total), 1.2 * top) or 1.0)
-        axes.set_xlabel(x_label)
+        _by_time(axes, x_label)
         axes.set_ylabel("training loss")
         axes.grid(axis="y", color=_RULE, linewidth=0.6)
         axes.margins(x=0.01)
@@ -115,10 +116,11 @@ def loss_chart(loss: LossTerms, x_label: str, *, alt: str, name: str) -> Markup:
 def curve_chart(curves: Mapping[str, Mapping[str, Any]], *, alt: str, name: str) -> Markup:
     """A `curve` panel of one or more models in one square; marks grow with `counts` where the panel has them."""
     with _style():
-        figure, axes = _figure(4.9, 3.7)
+        figure, axes = _figure(4.5, 3.8)
         first = next(iter(curves.values()))
         if first.get("diagonal"):
             axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
+            axes.set(xlim=(0, 1), ylim=(0, 1))
         for who, data in curves.items():
             points = [
                 (x, y, n)
@@ -151,7 +153,7 @@ def matrix_chart(values: Sequence[Sequence[float]], *, alt: str, name: str) -> M
     pixels[..., :3] = matplotlib.colors.to_rgb("#2f86d6")
     pixels[..., 3] = np.sqrt(np.clip(shares, 0, 1))
     with _style():
-        figure, axes = _figure(4.9, 4.6)
+        figure, axes = _figure(4.5, 4.4)
         axes.imshow(pixels, interpolation="nearest", aspect="equal")
         axes.set_xlabel("answer (class number)")
         axes.set_ylabel("truth (class number)")
@@ -163,6 +165,12 @@ def matrix_chart(values: Sequence[Sequence[float]], *, alt: str, name: str) -> M
 def _labelled(unit: Unit) -> str:
     suffix = {"share": "%", "nats": "nats", "milliseconds": "ms"}.get(unit.style)
     return f"{unit.label} ({suffix})" if suffix else unit.label
+
+
+def _by_time(axes: Axes, label: str) -> None:
+    axes.set_xlabel(label)
+    first, last = axes.get_xlim()
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=last - first > 4, steps=[1, 2, 5, 10]))
 
 
 def _focus(axes: Axes, values: Sequence[float]) -> None:

@@ -11,6 +11,9 @@ from limbeck.reporting.page import Page
 from limbeck.reporting.units import metric
 
 
+_COSTS = ("parameters", "bytes", "latency_ms")
+
+
 @dataclass(frozen=True)
 class ComparedRun:
     """One run's line in the comparison; costs are (label, cell) in the order of the comparison's `costs`."""
@@ -38,7 +41,7 @@ class Comparison:
 def compare(pages: Sequence[Page]) -> Comparison:
     """Puts the headline of each run into one table, on the first run's selection metric."""
     unit = metric(pages[0].record.selection)
-    costs = [row.unit for row in pages[0].headline.rows if row.kind == "cost" and row.unit.name != "latency_p95_ms"]
+    costs = [row.unit for row in pages[0].headline.rows if row.kind == "cost" and row.unit.name in _COSTS]
     runs = []
     for page in pages:
         rows = {row.unit.name: row for row in page.headline.rows}

@@ -1,4 +1,4 @@
-"""The headline of a run: teacher, student and control over all seeds. The HTML report and the terminal both show this."""
+"""The headline of a run, teacher, student and control over all seeds: what HTML report and terminal both show."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,7 +35,17 @@ class Cell:
     @property
     def value(self) -> str:
         """The mean with its unit."""
-        return self.unit.difference(self.mean) if self.signed else self.unit.write(self.mean)
+        return f"{self.number}{self.suffix}"
+
+    @property
+    def number(self) -> str:
+        """The mean without its unit."""
+        return self.unit.signed(self.mean) if self.signed else self.unit.number(self.mean)
+
+    @property
+    def suffix(self) -> str:
+        """The unit, with its leading space."""
+        return self.unit.suffix(self.mean, signed=self.signed)
 
     @property
     def spread(self) -> str:
@@ -43,7 +53,7 @@ class Cell:
         if self.count == 0 or (self.deviation == 0 and self.unit.style in {"count", "bytes"}):
             return ""
         if self.count == 1:
-            return "" if self.unit.style in {"count", "bytes"} else "one seed"
+            return "" if self.unit.style in {"count", "bytes", "milliseconds"} else "one seed"
         return f"± {self.unit.number(self.deviation, like=self.mean)}"
 
 

@@ -123,7 +123,7 @@ def _loss(lines: Sequence[Mapping[str, Any]], axis: str, seed: int | None) -> Lo
     seeds = sorted({line.get("seed", 0) for line in mine})
     if not seeds:
         return None
-    shown = seed if seed in seeds else seeds[0]
+    shown = int(seed if seed in seeds and seed is not None else seeds[0])
     by_step = {line["step"]: line for line in mine if line.get("seed", 0) == shown and np.isfinite(line["loss"])}
     if not by_step:
         return None
@@ -131,8 +131,7 @@ def _loss(lines: Sequence[Mapping[str, Any]], axis: str, seed: int | None) -> Lo
     names = list(dict.fromkeys(name for line in ordered for name in line.get("shares") or ()))
     total = np.array([line["loss"] for line in ordered], dtype=float)
     parts = {
-        name: np.array([float((line.get("shares") or {}).get(name, 0.0)) for line in ordered]) * total
-        for name in names
+        name: np.array([float((line.get("shares") or {}).get(name, 0.0)) for line in ordered]) * total for name in names
     }
     x = np.array([line[axis] for line in ordered], dtype=float)
     return LossTerms(shown, _thin(x), _thin(total), {name: _thin(part) for name, part in parts.items()})

@@ -1,6 +1,8 @@
 """The HTML report: one file that needs no network and no script, from what run folders hold."""
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -50,6 +52,7 @@ def report(*runs: Path | str | HasFolder, to: Path | str) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["tied"] = _tied
     loader = environment.loader
     assert loader is not None
     # Ours, and the only text besides the charts that goes into the page unescaped.
@@ -64,6 +67,11 @@ def report(*runs: Path | str | HasFolder, to: Path | str) -> Path:
     return _written(text, path / "report.html" if path.is_dir() else path)
 
 
+def _tied(text: str) -> str:
+    # A line that starts with a lone unit is hard to read on a phone.
+    return re.sub(r"(?<=\d) (?=(?:%|points|nats|ms|kB|MB|GB)(?:\W|$))", "\N{NO-BREAK SPACE}", text)
+
+
 def _written(text: str, path: Path) -> Path:
     # A kill, or a full disk, leaves either the old report or the new one.
     partial = path.with_name(f"{path.name}.partial")
@@ -75,7 +83,8 @@ def _written(text: str, path: Path) -> Path:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise StorageError(
             f"the report cannot be written to {path}: {error.strerror or error}", remedy="another place with `to`"
         ) from error

@@ -150,12 +150,13 @@ def _facts(recipe: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
 
 def _strip(record: RunRecord, unit: Unit, anchor: str) -> Markup | None:
     students, controls = _values(record)
-    if not students:
+    teacher = record.teacher.metrics.get(record.selection) if record.teacher is not None else None
+    # A single mark on an axis says less than its number.
+    if not students or len(students) + len(controls) + (teacher is not None) < 2:
         return None
     strips = [Strip("student", "student", students)]
     if controls:
         strips.append(Strip("control", "alone", controls))
-    teacher = record.teacher.metrics.get(record.selection) if record.teacher is not None else None
     words = [f"{strip.label}: {', '.join(unit.write(value) for value in strip.values)}" for strip in strips]
     if teacher is not None:
         words.append(f"teacher: {unit.write(teacher)}")

@@ -53,7 +53,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Matrix:
-    """One model's matrix: cells with (text, depth of colour 0..1), or a chart and its largest cells off the diagonal."""
+    """One model's matrix: cells of (text, depth of colour 0..1), or a chart and the largest cells off the diagonal."""
 
     who: str
     labels: tuple[str, ...]

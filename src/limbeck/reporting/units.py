@@ -60,19 +60,23 @@ class Unit:
         scale, digits = self._scale(value if like is None else like)
         return f"{value / scale:,.{digits}f}".replace("-", "−")
 
-    def suffix(self, value: float) -> str:
-        """The unit that follows a value of this size, with its leading space."""
+    def suffix(self, value: float, *, signed: bool = False) -> str:
+        """The unit that follows a value of this size, with its leading space; shares differ by points."""
         if not math.isfinite(value):
             return ""
+        if signed and self.style == "share":
+            return " points"
         if self.style in {"count", "bytes"}:
             return self._prefixed(value)[1]
         return _SUFFIX.get(self.style, "")
 
     def difference(self, value: float) -> str:
-        """The value as a signed difference; shares become points (per cent of all rows, not of the other value)."""
-        sign = "+" if value > 0 else ""
-        suffix = " points" if self.style == "share" and math.isfinite(value) else self.suffix(value)
-        return f"{sign}{self.number(value)}{suffix}"
+        """The value as a signed difference with its unit, such as `+1.23 points`."""
+        return f"{self.signed(value)}{self.suffix(value, signed=True)}"
+
+    def signed(self, value: float) -> str:
+        """The value as a signed difference without its unit."""
+        return f"{'+' if value > 0 else ''}{self.number(value)}"
 
     def _scale(self, like: float) -> tuple[float, int]:
         if self.style == "share":

@@ -50,7 +50,7 @@ def verdict(record: RunRecord) -> Verdict:
 def sign_test(wins: int, losses: int) -> float:
     """Chance of at least so many wins if each seed's pair were decided by a fair coin (one-sided sign test)."""
     total = wins + losses
-    return sum(math.comb(total, k) for k in range(wins, total + 1)) / 2**total
+    return sum(math.comb(total, k) for k in range(wins, total + 1)) / float(2**total)
 
 
 def _without_control(record: RunRecord, unit: Unit, students: list[float]) -> Verdict:
@@ -109,8 +109,8 @@ def _several_seeds(record: RunRecord, unit: Unit, pairs: list[tuple[float, float
         return Verdict(
             "worse",
             f"The teacher did harm: {amount}.",
-            f"Even the best of {count} students ({unit.write(sign * max(students))}) is below the worst student alone "
-            f"({unit.write(sign * min(controls))}). Look at the findings, the objective's weights and its temperature.",
+            f"Even the best of {count} students ({unit.write(sign * max(students))}) is worse than the worst student "
+            f"alone ({unit.write(sign * min(controls))}). Look at the findings, the objective's weights and temperature.",
         )
     wins, losses = sum(_gain(unit, d) > 0 for d in differences), sum(_gain(unit, d) < 0 for d in differences)
     leaning = {1: "better on average", 0: "no different on average", -1: "worse on average"}[_gain(unit, mean)]
@@ -118,9 +118,8 @@ def _several_seeds(record: RunRecord, unit: Unit, pairs: list[tuple[float, float
         "unclear",
         f"Not settled: {amount}, and the seeds overlap.",
         f"The student is {leaning}, but its worst seed ({unit.write(sign * min(students))}) does not beat the best "
-        f"student alone ({unit.write(sign * max(controls))}). It wins in {wins} and loses in {losses} of {count} pairs; "
-        f"with no effect at all, chance would give at least {wins} wins with probability "
-        f"{sign_test(wins, losses):.2g}. More seeds would settle it.",
+        f"student alone ({unit.write(sign * max(controls))}). It wins in {wins} and loses in {losses} of {count} "
+        "pairs. More seeds would say more.",
     )
 
 
@@ -134,7 +133,8 @@ def _gap(record: RunRecord, unit: Unit, mean: float, controls: list[float]) -> s
     if gap <= 0 or sign * mean > gap:
         return ""
     size = unit.difference(gap).lstrip("+")
-    return f" On average that closes {sign * mean / gap:.0%} of the {size} between the student alone and its teacher."
+    share = f"{100 * sign * mean / gap:.0f} %"
+    return f" On average that closes {share} of the {size} between the student alone and its teacher."
 
 
 def _undirected(unit: Unit, shown: str, count: int) -> Verdict:

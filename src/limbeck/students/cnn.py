@@ -39,8 +39,8 @@ def build(
     The submodules are `stem`, `layer1`, `layer2`, `layer3` and `head`. The image is halved until its shorter side is
     at most 8: once for 8 pixels (in `layer2`), twice for 28 (`layer2`, `layer3`), and from the third time on in the
     stem. With C channels, s = `size` and d = `depth` it has
-    9Cs + 2s + d(18s² + 4s) + (64s² + 12s) + (d - 1)(72s² + 8s) + (256s² + 24s) + (d - 1)(288s² + 16s) + (4s + 1) outputs
-    parameters: 700,778 for (1, 28, 28), 10 outputs and the defaults.
+    9Cs + 2s + d(18s² + 4s) + (56s² + 12s) + (d - 1)(72s² + 8s) + (224s² + 24s) + (d - 1)(288s² + 16s)
+    + (4s + 1) outputs parameters: 696,042 for (1, 28, 28), 10 outputs and the defaults.
 
     Args:
         inputs: Shape of one row: channels, height, width.

@@ -44,9 +44,7 @@ def build(
     return nn.Sequential(layers)
 
 
-def _check(
-    inputs: tuple[int, ...], outputs: int, size: int, depth: int, dropout: float, input_dropout: float
-) -> None:
+def _check(inputs: tuple[int, ...], outputs: int, size: int, depth: int, dropout: float, input_dropout: float) -> None:
     if not inputs or min(inputs) < 1:
         raise ModelError(
             f"mlp was asked for rows of shape {tuple(inputs)}",

@@ -188,7 +188,7 @@ def _counted(outputs: Tensor, labels: Tensor, known: Tensor) -> tuple[Tensor, Te
     rows = known.cpu()
     if not bool(rows.any()):
         raise DataError(
-            f"none of the {len(rows)} rows has a known label", expected="labels to score against", remedy="label some rows"
+            f"none of the {len(rows)} rows has a known label", expected="labels to score against", remedy="label a few"
         )
     logits = outputs.detach().cpu().double()[rows]
     if not bool(torch.isfinite(logits).all()):
@@ -248,10 +248,9 @@ def _examples(logits: Float[Tensor, "rows classes"]) -> list[int]:
 
 def _varied(rows: Sequence[int], answer: Sequence[int], count: int) -> list[int]:
     """The first row of each answer, in order, then the others in order."""
-    seen: set[int] = set()
-    firsts = [row for row in rows if not (answer[row] in seen or seen.add(answer[row]))]  # type: ignore[func-returns-value]
-    others = [row for row in rows if row not in set(firsts)]
-    return (firsts + others)[:count]
+    first_of = {answer[row]: row for row in reversed(rows)}
+    firsts = [row for row in rows if first_of[answer[row]] == row]
+    return [*firsts, *(row for row in rows if first_of[answer[row]] != row)][:count]
 
 
 def _images(inputs: Tensor, rows: Sequence[int]) -> list[Any]:

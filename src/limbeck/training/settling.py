@@ -22,7 +22,7 @@ def plan_of(recipe: Recipe, seed: int, rows: int) -> Plan:
     Validation comes once an epoch, but at most 50 times: with few rows it would cost more than training.
     """
     training = recipe.training
-    assert training.precision != "auto" and training.channels_last is not None
+    assert training.precision != "auto" and training.channels_last != "auto"
     epoch = steps_per_epoch(rows, training.batch)
     steps = Budget.parse(recipe.budget).steps(epoch)
     return Plan(
@@ -54,7 +54,7 @@ def settle(
     """
     training, budget = recipe.training, Budget.parse(recipe.budget)
     epoch = steps_per_epoch(len(lesson.train), training.batch)
-    open_ended = training.precision == "auto" or training.channels_last is None or budget.unit == "seconds"
+    open_ended = training.precision == "auto" or training.channels_last == "auto" or budget.unit == "seconds"
     said = []
     if open_ended:
         settled = training.model_copy(update={"precision": "float32", "channels_last": False})
@@ -63,7 +63,7 @@ def settle(
         found = probe(student, lesson, draft, batch, device, asked)
         said.append(found.sentence())
         chosen = {"precision": found.precision, "channels_last": found.channels_last}
-        if training.channels_last is not None:
+        if training.channels_last != "auto":
             chosen["channels_last"] = training.channels_last
         training = training.model_copy(update=chosen)
         steps = budget.steps(epoch, found.seconds_per_step)

@@ -28,7 +28,7 @@ class Crop:
     padding: int = 4
 
     def __post_init__(self) -> None:
-        if not isinstance(self.padding, int) or isinstance(self.padding, bool) or self.padding < 1:
+        if type(self.padding) is not int or self.padding < 1:
             raise RecipeError(f"crop has padding={self.padding!r}", expected="a whole number of pixels, at least 1")
 
     def __call__(
@@ -39,5 +39,9 @@ class Crop:
         down, right = draw.integers(places, places)
         height, width = images.shape[-2:]
         padded = pad(images, (self.padding,) * 4)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-        return windows[torch.arange(len(images), device=images.device), :, down, right]
+        # every line of every image is one window on the padded pixels: a copy of whole lines, not of single pixels
+        line = torch.arange(height, device=images.device) * padded.shape[3]
+        plane = torch.arange(images.shape[0] * images.shape[1], device=images.device) * padded[0, 0].numel()
+        shift = (down * padded.shape[3] + right)[:, None, None]
+        starts = plane.reshape(*images.shape[:2], 1) + shift + line
+        return padded.reshape(-1).unfold(0, width, 1).index_select(0, starts.reshape(-1)).reshape(images.shape)

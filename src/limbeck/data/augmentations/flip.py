@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -17,5 +16,6 @@ class Flip:
         self, images: Shaped[Tensor, "rows channels height width"], draw: Draw
     ) -> Shaped[Tensor, "rows channels height width"]:
         """The images, about half of them mirrored."""
-        mirrored = draw.integers(2)[0].bool()
-        return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        # multiplying by 0 and 1 is exact, and several times faster than torch.where with one condition a row
+        mirrored = draw.integers(2)[0].to(images.dtype)[:, None, None, None]
+        return images * (1 - mirrored) + images.flip(-1) * mirrored

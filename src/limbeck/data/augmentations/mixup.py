@@ -32,17 +32,14 @@ class Mixup:
     alpha: float = 0.2
 
     def __post_init__(self) -> None:
-        if not isinstance(self.alpha, int | float) or isinstance(self.alpha, bool) or not 0 < self.alpha <= 100:
+        if type(self.alpha) not in (int, float) or not 0 < self.alpha <= 100:
             raise RecipeError(f"mixup has alpha={self.alpha!r}", expected="a number above 0, at most 100")
         object.__setattr__(self, "alpha", float(self.alpha))
 
-    def partners(self, draw: Draw, count: int) -> Int[Tensor, " rows"]:
-        """The position, of `count`, of each row's partner."""
-        return draw.integers(count)[0]
-
-    def shares(self, draw: Draw) -> Float[Tensor, " rows"]:
-        """How much of the mixture is the row itself, from 0 to 1."""
-        return _quantiles(self.alpha).to(draw.ids.device)[draw.integers(_PLACES, _PLACES)[1]]
+    def partners(self, draw: Draw, count: int) -> tuple[Int[Tensor, " rows"], Float[Tensor, " rows"]]:
+        """The position (of `count`) of each row's partner, and how much of the mixture is the row itself, 0 to 1."""
+        position, place = draw.integers(count, _PLACES)
+        return position, _quantiles(self.alpha).to(place.device)[place]
 
     def mixed(
         self, own: Shaped[Tensor, "rows ..."], other: Shaped[Tensor, "rows ..."], share: Float[Tensor, " rows"]
