@@ -24,7 +24,7 @@ check: $(INSTALLED) ## style, types, layers, file sizes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/python -m pytest -q tests/test_house.py -k size
 
 fix: $(INSTALLED) ## what a machine can mend of `check`, and the README's tree

@@ -51,7 +51,7 @@ def test_squared_temperature_times_kl_tends_to_half_the_mean_squared_centred_dif
         value = temperature**2 * DenseTargets(teacher).divergence(kl, student, temperature)
         errors.append(((value - limit).abs() / limit).max().item())
     assert errors[1] < 5e-3
-    assert errors[1] == pytest.approx(errors[0] / 10, rel=0.2)  # the next order is 1 / T
+    assert errors[1] < errors[0] / 8  # the next order is 1 / T, for two classes 1 / T²
 
 
 def test_gradient_of_squared_temperature_times_kl_is_hintons() -> None:

@@ -10,188 +10,18 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from invented_runs import CLASSES, HOSTILE, LATENCY, a_record, a_run
 from rich.console import Console
 
 from limbeck.errors import RunError, StorageError
-from limbeck.records import Finding, Panel, RunRecord, Scores, SeedResult, read_record, write_record
+from limbeck.records import Finding, Scores, read_record, write_record
 from limbeck.reporting.headline import headline
 from limbeck.reporting.history import read_history
 from limbeck.reporting.html import report
 from limbeck.reporting.table import headline_table
 from limbeck.reporting.units import cost, duration, metric, times
 from limbeck.reporting.verdict import sign_test
-
-CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-HOSTILE = "<script>alert('x')</script>"
-LATENCY = "median of 300 calls, batch 1, one thread, eager torch, models in turns"
-OBJECTIVE = "0.9 * kd(temperature=4) + 0.1 * labels"
-STUDENTS, CONTROLS = (0.9021, 0.9043, 0.9010), (0.8894, 0.8921, 0.8907)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
-
-
-def panels(classes: tuple[str, ...], seed: int, skill: float) -> tuple[Panel, ...]:
-    """Per-class table, confusion matrix and reliability curve of an invented classifier."""
-    generator = np.random.default_rng(seed)
-    count = len(classes)
-    confused = np.round(generator.dirichlet(np.full(count, 0.25), size=count) * 100 * (1 - skill)).astype(int)
-    confused[np.arange(count), np.arange(count)] = np.round(100 * (skill + generator.normal(0, 0.03, count))).astype(
-        int
-    )
-    recall = confused.diagonal() / confused.sum(axis=1)
-    precision = confused.diagonal() / np.maximum(confused.sum(axis=0), 1)
-    rows = [
-        [name, float(p), float(r), float(2 * p * r / (p + r)), int(n)]
-        for name, p, r, n in zip(classes, precision, recall, confused.sum(axis=1), strict=True)
-    ]
-    bins = (np.arange(15) + 0.5) / 15
-    counts = np.round(600 * bins**3).astype(int)
-    truth = np.clip(bins - (1 - skill) * np.sin(np.pi * bins) + generator.normal(0, 0.015, 15), 0, 1)
-    columns = ["Class", "Precision", "Recall", "F1", "Rows"]
-    return (
-        Panel("per_class", "By class", "table", {"columns": columns, "rows": rows}),
-        Panel("confusion", "Confusion matrix", "matrix", {"labels": list(classes), "values": confused.tolist()}),
-        Panel(
-            "reliability",
-            "Reliability",
-            "curve",
-            {
-                "x": bins.tolist(), "y": truth.tolist(), "counts": counts.tolist(), "diagonal": True,
-                "x_label": "confidence", "y_label": "share that was right",
-            },
-        ),
-    )  # fmt: skip
-
-
-def teacher_saw(classes: tuple[str, ...]) -> Panel:
-    """A few drawn pictures with a teacher's answers at T=1 and T=4."""
-    generator = np.random.default_rng(4)
-    rows = []
-    for place in range(6):
-        label = place % len(classes)
-        height, width = np.mgrid[0:28, 0:28] / 27
-        shape = np.abs(height - 0.5) + np.abs(width - 0.5) * (0.6 + 0.3 * place) < 0.45
-        image = shape * (0.55 + 0.4 * np.sin(9 * height + place))
-        logits = generator.normal(0, 2.2, len(classes))
-        logits[label] = logits.max() + (0.4 if place % 2 else 6.0)
-        cold, warm = softmax(logits), softmax(logits / 4)
-        rows.append(
-            {"image": image.tolist(), "label": classes[label], "cold": cold.tolist(), "warm": warm.tolist()},
-        )
-    data = {"classes": list(classes), "temperature": 4.0, "rows": rows}
-    return Panel("teacher_saw", "What the teacher saw", "examples", data)
-
-
-def scores(accuracy: float, *, big: bool = False, shown: tuple[Panel, ...] = (), like: bool = True) -> Scores:
-    metrics = {"accuracy": accuracy, "nll": 1.1 * (1 - accuracy) + 0.17, "ece": 0.4 * (1 - accuracy)}
-    if like and not big:
-        metrics |= {"agreement": accuracy + 0.02, "kl": 0.4 * (1 - accuracy)}
-    costs = (
-        {"parameters": 11_173_962, "bytes": 44_778_296, "macs": 457_725_440, "latency_ms": 6.18, "latency_p95_ms": 7.4}
-        if big
-        else {
-            "parameters": 61_706,
-            "bytes": 249_608,
-            "macs": 416_520,
-            "latency_ms": 0.5 - accuracy / 10,
-            "latency_p95_ms": 0.533,
-        }
-    )
-    return Scores(10_000, metrics, costs, shown)
-
-
-def a_record(
-    name: str = "fashion-mnist-kd",
-    *,
-    students: tuple[float, ...] = STUDENTS,
-    controls: tuple[float, ...] | None = CONTROLS,
-    teacher: float | None = 0.9312,
-    classes: tuple[str, ...] = CLASSES,
-    objective: str = OBJECTIVE,
-) -> RunRecord:
-    results = tuple(
-        SeedResult(
-            seed=seed,
-            student=scores(student, shown=panels(classes, seed, student), like=teacher is not None),
-            control=None
-            if controls is None
-            else scores(controls[seed], shown=panels(classes, 50 + seed, controls[seed])),
-            steps=8580,
-            selected_step=7722 - 429 * seed,
-            validation=student + 0.004,
-            seconds=241.7 + seed,
-            control_seconds=None if controls is None else 233.2 + seed,
-            control_validation=None if controls is None else controls[seed] + 0.003,
-        )
-        for seed, student in enumerate(students)
-    )
-    return RunRecord(
-        name=name,
-        status="finished",
-        task="classification",
-        selection="accuracy",
-        headline=("accuracy", "nll", "ece"),
-        classes=classes,
-        recipe={
-            "data": {"source": "fashion-mnist", "valid": 5000},
-            "teacher": None if teacher is None else "runs/resnet18",
-            "student": "cnn(size=16)",
-            "objective": objective,
-            "budget": "20 epochs",
-        },
-        environment={"limbeck": "0.1.0", "python": "3.11.2", "torch": "2.10.0", "threads": 2, "latency": LATENCY},
-        data={
-            "name": "fashion-mnist",
-            "rows": {"train": 55_000, "valid": 5_000, "test": 10_000},
-            "class_counts": {str(label): 5500 for label in range(10)},
-            "fingerprint": "sha256:8f14e45f",
-        },
-        teacher=None if teacher is None else scores(teacher, big=True, shown=panels(classes, 9, teacher)),
-        results=results,
-        chosen_seed=1 if len(results) > 1 else 0,
-        findings=(Finding("warning", "temperature", "KL at T=4 is 12 times KL at T=1.", "compare with T=2"),),
-        panels=() if teacher is None else (teacher_saw(classes),),
-        seconds={"recording": 34.2, "training": 725.1, "scoring": 8.8},
-    )
-
-
-def a_run(folder: Path, record: RunRecord) -> Path:
-    """Writes the files that `distill` writes: run.json, recipe.yaml, metrics.jsonl (under seed-N for several seeds)."""
-    folder.mkdir(parents=True)
-    write_record(record, folder)
-    (folder / "recipe.yaml").write_text(f"name: {record.name}\nobjective: {record.recipe['objective']}\nseed: 0\n")
-    for result in record.results:
-        place = folder if len(record.results) == 1 else folder / f"seed-{result.seed}"
-        place.mkdir(exist_ok=True)
-        lines = metrics_lines(result, taught=record.teacher is not None)
-        (place / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    return folder
-
-
-def metrics_lines(result: SeedResult, *, taught: bool) -> Iterator[dict[str, Any]]:
-    generator = np.random.default_rng(result.seed)
-    ends = {"student": result.student, "control": result.control}
-    for who, end in ((who, end) for who, end in ends.items() if end is not None):
-        for step in range(60, 8581, 60):
-            decay, epoch = math.exp(-step / 1500), step / 429
-            common = {"who": who, "seed": result.seed, "step": step, "epoch": epoch}
-            loss = 0.35 + 2.1 * decay + abs(generator.normal(0, 0.03))
-            kd = 0.75 + 0.2 * decay
-            distilled = taught and who == "student"
-            terms = {"kd(temperature=4)": loss, "labels": 0.6 * loss} if distilled else {"labels": loss}
-            shares = {"kd(temperature=4)": kd, "labels": 1 - kd} if distilled else {"labels": 1.0}
-            yield {"event": "train", **common, "loss": loss, "terms": terms, "shares": shares, "lr": 1e-3,
-                   "rows_per_second": 18_000 + generator.normal(0, 90)}  # fmt: skip
-        for epoch in range(1, 21):
-            level = end.metrics["accuracy"] - 0.16 * math.exp(-epoch / 3) + generator.normal(0, 0.0015)
-            yield {"event": "valid", "who": who, "seed": result.seed, "step": 429 * epoch, "epoch": float(epoch),
-                   "metrics": {"accuracy": level, "nll": 1.2 * (1 - level)}}  # fmt: skip
 
 
 def plain_text(page: Path) -> str:
@@ -255,7 +85,7 @@ class TestHeadline:
     def test_where_less_is_better_the_words_turn_round(self) -> None:
         record = dataclasses.replace(a_record(), selection="nll")
         found = headline(record).verdict
-        assert found.kind == "better" and found.title.startswith("The teacher helped: −0.0129 nats")
+        assert found.kind == "better" and found.title.startswith("Better with the teacher: −0.0129 nats")
 
     def test_an_unknown_metric_is_not_judged(self) -> None:
         def renamed(old: Scores) -> Scores:
@@ -276,6 +106,15 @@ class TestHeadline:
         assert headline(a_record(controls=None, teacher=None)).verdict.kind == "alone"
         assert headline(a_record(students=(), controls=())).verdict.kind == "unfinished"
 
+    def test_few_seeds_are_called_a_hint(self) -> None:
+        assert "once in 8 times" in headline(a_record()).verdict.text
+        five = headline(a_record(students=(0.9, 0.91, 0.92, 0.93, 0.94), controls=(0.8, 0.81, 0.82, 0.83, 0.84)))
+        assert "hint" not in five.verdict.text
+
+    def test_a_student_of_the_teachers_size_is_not_called_smaller(self) -> None:
+        record = a_record()
+        assert headline(dataclasses.replace(record, teacher=record.results[1].student)).ratios == ""
+
     def test_sign_test(self) -> None:
         assert sign_test(5, 0) == 1 / 32 and sign_test(0, 3) == 1.0 and sign_test(2, 1) == 0.5
 
@@ -285,7 +124,7 @@ class TestHeadline:
             console.print(headline_table(a_record(name="[red]kd[/red]")))
         text = captured.get()
         assert "[red]kd[/red]" in text
-        for words in ("90.25 % ± 0.17", "+1.17 points ± 0.13", "The teacher helped", "0.410 ms ± 0.000"):
+        for words in ("90.25 % ± 0.17", "+1.17 points ± 0.13", "Better with the teacher", "0.410 ms"):
             assert words in text
 
 
@@ -340,14 +179,14 @@ class TestFile:
         record = dataclasses.replace(record, findings=(finding,), environment={HOSTILE: HOSTILE}, data={"x": HOSTILE})
         run = a_run(tmp_path / "run", record)
         (run / "recipe.yaml").write_text(f"name: {HOSTILE}\n")
-        text = report(run, run, to=tmp_path / "report.html").read_text()
+        text = report(run, to=tmp_path / "report.html").read_text()
         assert "<script" not in text and HOSTILE in unescape(text)
 
     def test_a_hundred_classes_become_a_picture_and_a_list(self, tmp_path: Path) -> None:
         record = a_record(students=(0.7,), controls=(0.68,), classes=tuple(f"class {k}" for k in range(100)))
         page = report(a_run(tmp_path / "run", record), to=tmp_path)
         assert page == tmp_path / "report.html" and page.stat().st_size < 1_500_000
-        assert "Of this truth" in plain_text(page) and 'class="matrix"' not in page.read_text()
+        assert "Of this truth" in plain_text(page) and 'class="matrix' not in page.read_text()
 
     def test_plain_training_reads_well(self, tmp_path: Path) -> None:
         record = a_record(students=(0.89, 0.9), controls=None, teacher=None, objective="labels")
@@ -369,8 +208,17 @@ class TestFile:
         first = a_run(tmp_path / "a", a_record("first"))
         other = dataclasses.replace(a_record("other", students=(0.9,), controls=(0.91,)), data={"fingerprint": "else"})
         text = plain_text(report(first, a_run(tmp_path / "b", other), to=tmp_path / "report.html"))
-        assert text.index("2 runs compared") < text.index("The teacher helped")
+        assert text.index("2 runs compared") < text.index("Better with the teacher")
         assert "cannot be ranked" in text and "different numbers of seeds" in text
+
+    def test_names_an_ensemble_and_how_to_repeat(self, tmp_path: Path) -> None:
+        record = a_record(students=(0.88, 0.885), controls=(0.89, 0.9))
+        teachers = [{"model": "runs/a", "weight": 0.5}, {"model": "runs/b", "weight": 1.0}]
+        record = dataclasses.replace(record, recipe={**record.recipe, "teacher": teachers})
+        run = a_run(tmp_path / "run", record)
+        text = plain_text(report(run, to=tmp_path / "report.html"))
+        assert "0.5 × runs/a, runs/b" in text and f"--to {run}-again" in text
+        assert "loses 2 of 2 pairs" in text and "at least 2 losses with probability 0.25" in text
 
     def test_errors_say_what_to_do(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match="no run was given"):

@@ -2,7 +2,7 @@
 
     import limbeck
 
-    run = limbeck.distill(teacher, student, data, objective="0.9 * kd(temperature=4) + 0.1 * labels", budget="20 epochs")
+    run = limbeck.distill("runs/teacher", "mlp(size=16)", "digits", objective="0.9 * kd(temperature=4) + 0.1 * labels")
     limbeck.report(run, to="report.html")
 
 Each name below is imported when it is first used, so that `import limbeck` costs milliseconds and loads no torch.

@@ -29,7 +29,8 @@ class Budget:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(epochs?|steps?|s|m|h|)\s*", str(text))
         if match is None or float(match[1]) <= 0:
             raise RecipeError(
-                f"the budget {text!r} cannot be read", expected='such as "20 epochs", "5000 steps", "90s", "10m" or "1.5h"'
+                f"the budget {text!r} cannot be read",
+                expected='such as "20 epochs", "5000 steps", "90s", "10m" or "1.5h"',
             )
         amount, unit = float(match[1]), match[2]
         if unit in _SECONDS:

@@ -10,12 +10,29 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from limbeck.errors import RunError, StorageError
 
 _FACTS = "limbeck"
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turns what the operating system says about writing `path` into an error a person can act on.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space" in str(error)
+        raise StorageError(
+            f"{path} could not be written: {'the disk is full' if full else error}",
+            remedy="free some space and run the same command with --resume; what was complete before is kept",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -26,19 +43,15 @@ def written_whole(path: Path) -> Iterator[Path]:
         StorageError: When the disk is full or cannot be written; what stood at `path` before still does.
     """
     temporary = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space" in str(error)
-        raise StorageError(
-            f"{path} could not be written: {'the disk is full' if full else error}",
-            remedy="free some space and run the same command with --resume; what was complete before is kept",
-        ) from error
+    with storage(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,7 +70,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with written_whole(path) as temporary:
-        save_file(plain, temporary, metadata={_FACTS: json.dumps(facts)})
+        temporary.write_bytes(serialised(plain, metadata={_FACTS: json.dumps(facts)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -67,11 +80,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         RunError: When the file is missing, torn, truncated or not one of ours.
     """
     if not path.is_file():
-        raise RunError(f"{path} does not exist", remedy="was the run finished? `limbeck distill RECIPE --resume` goes on")
+        raise RunError(
+            f"{path} does not exist", remedy="was the run finished? `limbeck distill RECIPE --resume` goes on"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})[_FACTS])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - not a mapping
+            return {name: file.get_tensor(name) for name in file.keys()}, facts
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise RunError(
             f"{path} is damaged: {error}", expected="a file written by limbeck", remedy="delete it and resume the run"

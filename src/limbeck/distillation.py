@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from limbeck import runfolder
 from limbeck.data.source import Data
 from limbeck.errors import Interrupted
@@ -49,8 +51,8 @@ def distill(
         seed: Decides initial weights, data order and dropout. `seeds=5` makes five runs, from this seed on.
         resume: Goes on with an interrupted run in the same folder.
         progress: Is told how it goes.
-        **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`, `name`;
-            `labelled`, `omit` and `path` of its data.
+        **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`,
+            `name`; and of its data `labelled`, `omit`, `path`.
 
     Raises:
         LimbeckError: When anything does not fit, before training starts; see its text for the remedy.
@@ -95,14 +97,18 @@ def run_recipe(
         LimbeckError: When anything does not fit, before training starts.
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
-    watcher = progress or Silent()
+    with torch.random.fork_rng():  # whatever is drawn in here, the caller's generators stay where they are
+        return _run(recipe, given or Given(), resume, progress or Silent())
+
+
+def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress) -> Run:
     folder = recipe.folder
     resume = resume and runfolder.started(folder)
     if resume:
         recipe = runfolder.stored(folder)
     else:
         runfolder.refuse_existing(folder)
-    shop = Workshop.open(recipe, given or Given(), folder, watcher)
+    shop = Workshop.open(recipe, given, folder, watcher)
     shop.preflight()
     if not resume:
         shop.resolve()

@@ -5,13 +5,14 @@ storage or masks. `targets` decides over which symbols it is taken (all of them,
 divergence written here is right for every kind of recording that can serve it.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Divergence(Protocol):
     """A named function (teacher log-probabilities, student log-probabilities) -> nats, one value per row."""
 
@@ -28,9 +29,7 @@ def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Floa
     return torch.log_softmax(wide / temperature, dim=-1)
 
 
-def kl(
-    teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
-) -> Float[Tensor, "*rows"]:
+def kl(teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]) -> Float[Tensor, "*rows"]:
     """KL(teacher || student), the divergence whose minimum in the student is cross-entropy with soft targets.
 
     A symbol the teacher gives probability zero adds nothing, whatever the student gives it.

@@ -28,7 +28,9 @@ class Answers:
 
 
 @torch.no_grad()
-def collect(answer: Callable[[Batch], Tensor], rows: Rows, task: Task, *, batch_size: int, device: torch.device) -> Answers:
+def collect(
+    answer: Callable[[Batch], Tensor], rows: Rows, task: Task, *, batch_size: int, device: torch.device
+) -> Answers:
     """Asks for every row once, in order, unaugmented."""
     outputs, labels, known = [], [], []
     for batch in in_order(rows, task, batch_size=batch_size):

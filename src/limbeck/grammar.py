@@ -1,8 +1,8 @@
 """The one grammar: calls with arguments, weighted and added, read with `ast` and never evaluated.
 
-    0.9 * kd(temperature=4) + 0.1 * labels        an objective
-    crop(padding=2) + flip                        an augmentation
-    cnn(size=16)                                  a student
+0.9 * kd(temperature=4) + 0.1 * labels        an objective
+crop(padding=2) + flip                        an augmentation
+cnn(size=16)                                  a student
 """
 
 import ast
@@ -109,7 +109,9 @@ def _value(node: ast.expr, text: str, what: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):
-        raise _unreadable(node, text, what, "a number, a text in quotes, True, False, None, or a tuple of them") from None
+        raise _unreadable(
+            node, text, what, "a number, a text in quotes, True, False, None, or a tuple of them"
+        ) from None
 
 
 def _unreadable(node: ast.expr, text: str, what: str, expected: str) -> RecipeError:

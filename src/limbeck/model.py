@@ -1,4 +1,4 @@
-"""A network with its own input transform and class map, so that a teacher and a student read one sample each its way."""
+"""A network with its own input transform and class map: teacher and student read one sample, each in its own way."""
 
 import hashlib
 from collections.abc import Sequence

@@ -86,7 +86,7 @@ class Objective(nn.Module, ABC):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """One value for each row; or, where `per_row` is False, one number for the whole batch."""
 
-    def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:  # noqa: B027 - most have no projector
+    def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         """Builds what depends on shapes, such as projectors, from the signals of one dry batch."""
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:

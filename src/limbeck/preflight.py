@@ -48,7 +48,9 @@ def check(
     """
     needs = objective.needs()
     if not any(weight > 0 for weight, _ in objective.terms()):
-        raise ObjectiveError(f"every weight in {objective!r} is zero", expected="at least one term with a weight above 0")
+        raise ObjectiveError(
+            f"every weight in {objective!r} is zero", expected="at least one term with a weight above 0"
+        )
     if needs.teacher and teacher is None:
         raise ObjectiveError(
             f"{objective!r} needs a teacher and there is none",
@@ -76,7 +78,9 @@ def check(
         loss = objective.loss(said, heard, dry)
     if not bool(torch.isfinite(loss.total)):
         broken = [name for name, value in loss.terms.items() if not bool(torch.isfinite(value))]
-        raise ObjectiveError(f"{', '.join(broken)} is not a number on the first rows", remedy="look at the inputs' scale")
+        raise ObjectiveError(
+            f"{', '.join(broken)} is not a number on the first rows", remedy="look at the inputs' scale"
+        )
     return findings
 
 
@@ -130,6 +134,8 @@ def _targets(objective: Objective, heard: Signals) -> None:
             raise TeacherError(f"the teacher gives no soft targets, and {objective!r} needs them")
         reason = heard.targets.refuses(divergence, temperature)
         if reason is not None:
-            raise TeacherError(f"the teacher's targets cannot answer {divergence.__name__} at T={temperature:g}: {reason}")
+            raise TeacherError(
+                f"the teacher's targets cannot answer {divergence.__name__} at T={temperature:g}: {reason}"
+            )
     if needs.logits and heard.logits is None:
         raise TeacherError(f"the teacher gives no dense logits, and {objective!r} reads them")

@@ -17,8 +17,8 @@ from limbeck.data.source import Data
 from limbeck.errors import DataError, LimbeckError, RecipeError, did_you_mean
 from limbeck.evaluation import evaluate, score, teacher_answers
 from limbeck.model import Model
-from limbeck.records import RunRecord, Scores, read_record
 from limbeck.recipe import Recipe
+from limbeck.records import RunRecord, Scores, read_record
 
 
 @dataclass(frozen=True)

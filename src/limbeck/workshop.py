@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,7 +82,11 @@ class Workshop:
         mean, deviation = statistics(data.train)
         shape = Shape(tuple(row.shape[1:]), task.output_size(data.classes), data.classes, mean, deviation)
         accelerator = engine(
-            recipe.device, recipe.trackers, folder, run=recipe.name or folder.name, config=recipe.model_dump(mode="json")
+            recipe.device,
+            recipe.trackers,
+            folder,
+            run=recipe.name or folder.name,
+            config=recipe.model_dump(mode="json"),
         )
         augment = None if recipe.augment is None else parse(recipe.augment)
         return cls(recipe, given, folder, watcher, data, task, shape, accelerator, augment)
@@ -258,7 +263,7 @@ class Workshop:
         """The teacher's recording in the run folder, made now or on an earlier start."""
         needs = lesson.objective.needs()
         place = self.folder / "recording" / teacher.fingerprint[:12]
-        self.watcher.start("recording", 0)
+        self.watcher.start(f"recording {teacher.name}", len(self.data.train) * self._views())
         made = record(
             teacher,
             self.data.train,
@@ -269,10 +274,12 @@ class Workshop:
             views=self._views(),
             augment=self.augment,
             augment_seed=self.recipe.data.seed,
+            device=self.accelerator.device,
+            progress=lambda done, total: self.watcher.step(done, math.nan, {}, 0.0, math.nan),
         )
         self.watcher.done()
         recorded = RecordedTeacher(made)
-        self.seconds["recording"] = recorded.seconds
+        self.seconds["recording"] = recorded.recording.seconds or 0.0
         recorded.prepare(needs, self.data.classes)
         return recorded.to(self.accelerator.device)
 

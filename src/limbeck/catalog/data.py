@@ -9,7 +9,7 @@ from limbeck.grammar import parse_call
 from limbeck.recipe import DataSpec
 
 
-def data_of(spec: DataSpec, given: Any = None) -> Data:  # noqa: ANN401 - whatever load takes
+def data_of(spec: DataSpec, given: Any = None) -> Data:
     """Loads the data a recipe names.
 
     Args:
@@ -33,7 +33,7 @@ def data_of(spec: DataSpec, given: Any = None) -> Data:  # noqa: ANN401 - whatev
     )
 
 
-def _made(source: str) -> Any:  # noqa: ANN401 - whatever the function returns
+def _made(source: str) -> Any:
     module, _, rest = source.partition(":")
     call = parse_call(rest, "data source")
     try:

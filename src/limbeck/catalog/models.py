@@ -119,7 +119,9 @@ def of_run(folder: Path, *, who: str = "student", seed: int | None = None) -> Mo
             expected="a student that can be built again, such as package.module:function",
             remedy="build the module yourself and call Run.open(folder).student(module)",
         )
-    return with_weights(model(source, saved_shape(folder, record.data, record.classes)), folder, who=who, seed=seed)
+    with torch.random.fork_rng():  # its first weights are drawn and thrown away; that is nobody's business
+        built = model(source, saved_shape(folder, record.data, record.classes))
+    return with_weights(built, folder, who=who, seed=seed)
 
 
 def with_weights(built: Model, folder: Path, *, who: str = "student", seed: int | None = None) -> Model:
@@ -195,12 +197,17 @@ def _timm(call: Call, shape: Shape, source: str) -> Model:
         raise ModelError(f"timm has no model {call.name!r}", remedy=did_you_mean(call.name, timm.list_models()))
     pretrained = bool(call.keywords.get("pretrained"))
     channels = 3 if pretrained else shape.row[0]
-    network = _called(timm.create_model, Call("timm.create_model", (), {
-        "model_name": call.name, "num_classes": shape.outputs, "in_chans": channels, **call.keywords
-    }))
+    network = _called(
+        timm.create_model,
+        Call(
+            "timm.create_model",
+            (),
+            {"model_name": call.name, "num_classes": shape.outputs, "in_chans": channels, **call.keywords},
+        ),
+    )
     if not pretrained:
         return Model(network, Standardise(shape.mean, shape.deviation), source=source)
-    config = network.pretrained_cfg
+    config: Any = network.pretrained_cfg
     return Model(network, ImageScale(config["mean"], config["std"], size=config["input_size"][-1]), source=source)
 
 

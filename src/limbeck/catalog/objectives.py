@@ -16,7 +16,7 @@ from operator import add
 from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MinLen
 from pydantic import ValidationError
 
 from limbeck import objectives
@@ -254,15 +254,20 @@ def kind_in_words(annotation: Any) -> str:
         return " or ".join(repr(choice) for choice in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(kind_in_words(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (tuple, list):
+        kinds = dict.fromkeys(kind_in_words(choice) for choice in get_args(annotation) if choice is not Ellipsis)
+        return f"several of: {', '.join(kinds)}"
     if annotation is inspect.Parameter.empty:
         return "anything"
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _ranges_in_words(ranges: Iterable[object]) -> list[str]:
-    words = []
+    words: list[str] = []
     for bound in ranges:
         match bound:
+            case GroupedMetadata():
+                words += _ranges_in_words(bound)
             case Gt(gt=value) if value != -math.inf:
                 words.append(f"> {value}")
             case Ge(ge=value):

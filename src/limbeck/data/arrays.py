@@ -17,9 +17,10 @@ UNLABELLED = -1
 """The class number that marks a row without a label, as in scikit-learn's semi-supervised estimators."""
 
 _CHANNELS = (1, 3, 4)
+_KEPT_AS = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
 
-def input_tensor(inputs: Any, split: str) -> Shaped[Tensor, "rows ..."]:  # noqa: ANN401 - what a person has
+def input_tensor(inputs: Any, split: str) -> Shaped[Tensor, "rows ..."]:
     """Checks inputs and makes them a tensor.
 
     8-bit inputs stay 8-bit; float64 becomes float32; 8-bit images of shape (rows, height, width) get one channel.
@@ -53,7 +54,7 @@ def input_tensor(inputs: Any, split: str) -> Shaped[Tensor, "rows ..."]:  # noqa
     return tensor.contiguous()
 
 
-def label_array(labels: Any, split: str, rows: int) -> Labels:  # noqa: ANN401 - what a person has
+def label_array(labels: Any, split: str, rows: int) -> Labels:
     """Checks that there is one label for each row and makes the labels an array.
 
     Raises:
@@ -124,9 +125,11 @@ def label_numbers(
     return torch.from_numpy(numbers).clamp(min=0), known
 
 
-def _tensor(inputs: Any, split: str) -> Tensor:  # noqa: ANN401 - what a person has
+def _tensor(inputs: Any, split: str) -> Tensor:
     try:
         array = np.asarray(inputs)
+        # torch can neither index nor add the wider unsigned types, nor multiply booleans as images need
+        array = array.astype(_KEPT_AS.get(array.dtype.name, array.dtype), copy=False)
         # a tensor over a read-only array would be undefined behaviour when written to
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (ValueError, TypeError) as error:

@@ -4,19 +4,20 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-from limbeck import grammar
 from limbeck.data import augmentations
 from limbeck.data.augmentations.mixup import Mixup
 from limbeck.data.replay import Draw
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError, RecipeError, did_you_mean
+from limbeck.grammar import Term, parse_sum
+from limbeck.objective import written
 from limbeck.signals import Partner
 
 
@@ -115,7 +116,7 @@ def parse(text: str) -> Augmentation:
     Raises:
         RecipeError: When a name or an argument is unknown or out of range, a step has a weight, or mixup is not last.
     """
-    steps = [_step(term, text) for term in grammar.parse_sum(text, "augmentation")]
+    steps = [_step(term, text) for term in parse_sum(text, "augmentation")]
     for step in steps[:-1]:
         if isinstance(step, Mixup):
             raise RecipeError(f"mixup is not the last step of {text!r}", expected="mixup once, at the end")
@@ -129,7 +130,7 @@ def _plain(steps: Iterable[Step | Mixup]) -> tuple[Step, ...]:
     return tuple(step for step in steps if not isinstance(step, Mixup))
 
 
-def _step(term: grammar.Term, text: str) -> Step | Mixup:
+def _step(term: Term, text: str) -> Step | Mixup:
     name = term.call.name
     if term.weight != 1:
         raise RecipeError(
@@ -140,7 +141,7 @@ def _step(term: grammar.Term, text: str) -> Step | Mixup:
         raise RecipeError(f"no augmentation is called {name!r}", remedy=did_you_mean(name, known_names()))
     module = importlib.import_module(f"{augmentations.__name__}.{name}")
     kind = next(v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__)
-    arguments = [field.name for field in fields(kind)]
+    arguments = list(inspect.signature(kind).parameters)
     for keyword in term.call.keywords:
         if keyword not in arguments:
             raise RecipeError(f"{name} has no argument {keyword!r}", remedy=did_you_mean(keyword, arguments))
@@ -156,5 +157,6 @@ def _step(term: grammar.Term, text: str) -> Step | Mixup:
 
 
 def _written(step: object) -> str:
-    arguments = ", ".join(f"{f.name}={getattr(step, f.name)!r}" for f in fields(step))  # type: ignore[arg-type]
+    names = inspect.signature(type(step)).parameters
+    arguments = ", ".join(f"{name}={written(getattr(step, name))}" for name in names)
     return f"{name_of(step)}({arguments})" if arguments else name_of(step)

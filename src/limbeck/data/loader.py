@@ -60,9 +60,7 @@ def in_order(rows: Rows, task: Task, *, batch_size: int) -> Iterator[Batch]:
         yield _batch(rows, places[start : start + batch_size], task, 0, None, 0)
 
 
-def _batch(
-    rows: Rows, places: Tensor, task: Task, view: int, augment: Augmentation | None, augment_seed: int
-) -> Batch:
+def _batch(rows: Rows, places: Tensor, task: Task, view: int, augment: Augmentation | None, augment_seed: int) -> Batch:
     partner: Partner | None = None
     if augment is None:
         piece = rows.take(places)

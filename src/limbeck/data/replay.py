@@ -2,8 +2,8 @@
 
 The mixing function is the finaliser of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195, figure 16 (variant 13 of Stafford). Deviation:
-instead of one stream that is stepped, the function is applied to seed, view and row, and then to name and index, so that
-any number is reached without those before it. Read: memory.
+instead of one stream that is stepped, the function is applied to seed, view and row, and then to name and index, so
+that any number is reached without those before it. Read: memory.
 
 All arithmetic is on 64-bit integers that wrap, so the numbers are the same bits on every device.
 """

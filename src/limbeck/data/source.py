@@ -66,7 +66,7 @@ def known_names() -> list[str]:
 
 
 def load(
-    source: Any,  # noqa: ANN401 - a name, a pair, a mapping of splits, a data set
+    source: Any,
     *,
     path: str | Path | None = None,
     valid: Part | None = None,
@@ -115,7 +115,7 @@ def load(
     return Data(raw.name, classes, rows["train"], rows["valid"], rows["test"], facts)
 
 
-def _raw(source: Any, path: str | Path | None) -> Raw:  # noqa: ANN401 - what load takes
+def _raw(source: Any, path: str | Path | None) -> Raw:
     if isinstance(source, Raw):
         return source
     if isinstance(source, str):
@@ -150,7 +150,7 @@ def _raw(source: Any, path: str | Path | None) -> Raw:  # noqa: ANN401 - what lo
     return Raw("arrays", _pair(source, "train"), classes=None if names is None else tuple(map(str, names)))
 
 
-def _pair(part: Any, split: str) -> Pair:  # noqa: ANN401 - what load takes
+def _pair(part: Any, split: str) -> Pair:
     if isinstance(part, tuple | list) and len(part) == 2:
         return part[0], part[1]
     if is_dataset(part):

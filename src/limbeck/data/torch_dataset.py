@@ -18,7 +18,7 @@ def is_dataset(source: object) -> bool:
     return not plain and hasattr(source, "__getitem__") and hasattr(source, "__len__")
 
 
-def materialised(dataset: Any, split: str) -> Pair:  # noqa: ANN401 - anything with __len__ and __getitem__
+def materialised(dataset: Any, split: str) -> Pair:
     """Reads every row of a data set of (input, label).
 
     Pictures of PIL become unsigned bytes, channels first.
@@ -29,11 +29,11 @@ def materialised(dataset: Any, split: str) -> Pair:  # noqa: ANN401 - anything w
     tensors = getattr(dataset, "tensors", None)
     if isinstance(dataset, torch.utils.data.TensorDataset) and len(tensors or ()) == 2:
         return dataset.tensors[0], dataset.tensors[1]
-    rows = [_row(dataset[place], split, place) for place in range(len(dataset))]
+    rows = [_row(dataset, split, place) for place in range(len(dataset))]
     if not rows:
         raise DataError(f"the {split} data set is empty", expected="at least one row")
     for place in range(min(_LOOKED_AT_TWICE, len(rows))):
-        if not torch.equal(rows[place][0], _row(dataset[place], split, place)[0]):
+        if not torch.equal(rows[place][0], _row(dataset, split, place)[0]):
             raise DataError(
                 f"row {place} of the {split} data set is different each time it is read",
                 expected="a data set without random transforms: it is read once",
@@ -50,7 +50,14 @@ def materialised(dataset: Any, split: str) -> Pair:  # noqa: ANN401 - anything w
     return torch.stack([inputs for inputs, _ in rows]), [label for _, label in rows]
 
 
-def _row(row: Any, split: str, place: int) -> tuple[Tensor, Any]:  # noqa: ANN401 - what the data set gives
+def _row(dataset: Any, split: str, place: int) -> tuple[Tensor, Any]:
+    try:
+        row = dataset[place]
+    except (LookupError, TypeError) as error:
+        raise DataError(
+            f"row {place} of the {split} data ({type(dataset).__name__}) cannot be read: {error!r}",
+            expected="a pair (inputs, labels), or a torch data set that is read with data[0], data[1], ...",
+        ) from error
     if not isinstance(row, tuple | list) or len(row) != 2:
         raise DataError(
             f"row {place} of the {split} data set is {type(row).__name__}, not a pair",
@@ -61,7 +68,7 @@ def _row(row: Any, split: str, place: int) -> tuple[Tensor, Any]:  # noqa: ANN40
     return _input(inputs), label.item() if isinstance(label, Tensor) and label.numel() == 1 else label
 
 
-def _input(value: Any) -> Tensor:  # noqa: ANN401 - what the data set gives
+def _input(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     array = np.array(value)

@@ -54,7 +54,9 @@ def run_chain(recipe: Recipe, *, resume: bool = False, progress: Progress | None
     """
     links = recipe.links()
     if not links:
-        raise RecipeError("the recipe has no chain", expected="the key chain: a list of links", remedy="limbeck distill")
+        raise RecipeError(
+            "the recipe has no chain", expected="the key chain: a list of links", remedy="limbeck distill"
+        )
     if not resume:
         refuse_existing(recipe.folder)
     watcher = progress or Silent()

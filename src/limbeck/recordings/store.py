@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,9 +57,9 @@ class Recording:
         return self.manifest.bytes
 
     @property
-    def seconds(self) -> float | None:
-        """Wall seconds the recording took, all its sittings together; None when the note of it is gone."""
-        return _seconds(self.path)
+    def seconds(self) -> float:
+        """Wall seconds the recording took, all its sittings together; not a number when the note of it is gone."""
+        return _seconds(self.path, math.nan)
 
     @property
     def ids(self) -> Int[Tensor, " rows"]:
@@ -151,7 +152,7 @@ class Writer:
         present = {name: shard for name, shard in manifest.shards.items() if (folder / name).exists()}
         self.folder, self.manifest = folder, replace(manifest, shards=present)
         _compare(folder, self.manifest)
-        self._before, self._start = _seconds(folder) or 0.0, time.monotonic()
+        self._before, self._start = _seconds(folder, 0.0), time.monotonic()
         self._save_seconds, self._saved = save_seconds, self._start
         self._pieces: list[dict[str, Tensor]] = []
         left = sum(place.rows for place in self.places())
@@ -288,8 +289,8 @@ def _compare(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def _seconds(folder: Path) -> float | None:
+def _seconds(folder: Path, unknown: float) -> float:
     try:
         return float(json.loads((folder / _TIMING).read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return unknown

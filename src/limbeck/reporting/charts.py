@@ -87,7 +87,8 @@ def validation_chart(curves: Mapping[str, Band], unit: Unit, x_label: str, *, al
             mark = _MARKS[who] if len(band.x) == 1 else ""
             axes.plot(band.x, mean, color=_STANDINS[who], linestyle=LINES[who], linewidth=1.8, marker=mark)
         if unit.style == "share":
-            _focus(axes, [scale * value for band in curves.values() for value in band.mean])
+            lows = [scale * value for band in curves.values() for value in band.low]
+            _focus(axes, lows, [scale * value for band in curves.values() for value in band.high])
         _by_time(axes, x_label)
         axes.set_ylabel(f"validation {_labelled(unit)[:1].lower()}{_labelled(unit)[1:]}")
         axes.grid(axis="y", color=_RULE, linewidth=0.6)
@@ -173,12 +174,12 @@ def _by_time(axes: Axes, label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=last - first > 4, steps=[1, 2, 5, 10]))
 
 
-def _focus(axes: Axes, values: Sequence[float]) -> None:
-    # Early training lies far below what decides: show from a little under the median to the top.
-    if len(values) >= 8:
-        low, middle, high = min(values), float(np.median(values)), max(values)
-        bottom = max(low, middle - 3 * (high - middle + 0.5))
-        axes.set_ylim(bottom - 0.05 * (high - bottom), high + 0.08 * (high - bottom))
+def _focus(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> None:
+    # Early training lies far below what decides: show from a little under the usual lowest seed to the very top.
+    if len(lows) >= 8:
+        usual, top = float(np.median(lows)), max(highs)
+        bottom = max(min(lows), usual - 2 * (top - usual + 0.5))
+        axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.08 * (top - bottom))
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -10,7 +10,6 @@ from limbeck.reporting.headline import Cell
 from limbeck.reporting.page import Page
 from limbeck.reporting.units import metric
 
-
 _COSTS = ("parameters", "bytes", "latency_ms")
 
 

@@ -191,6 +191,9 @@ def _ratios(rows: Sequence[Row]) -> str:
         if row.teacher.mean <= 0 or row.student.mean <= 0:
             continue
         ratio = row.teacher.mean / row.student.mean
+        # Written with two digits, a ratio this near to one would say "1.0 times smaller".
+        if max(ratio, 1 / ratio) < 1.05:
+            continue
         said.append(words[row.unit.name][ratio < 1].format(times(max(ratio, 1 / ratio))))
     if not said:
         return ""
@@ -211,6 +214,8 @@ def _notes(record: RunRecord) -> tuple[str, ...]:
     else:
         notes.append("One seed: no spread is known.")
     if any("latency_ms" in result.student.cost for result in record.results):
-        how = measuring_note(record) or "the run does not say how"
-        notes.append(f"Latency is measured, one row at a time: {how}.".replace("..", "."))
+        how = measuring_note(record).rstrip(".") or "the run does not say how it was measured"
+        notes.append(f"Latency {how}." if how.startswith("measured") else f"Latency: {how}.")
+    if record.status != "finished":
+        notes.append(f"The run is {record.status}: more seeds may follow.")
     return tuple(notes)

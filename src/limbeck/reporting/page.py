@@ -96,7 +96,8 @@ def read_page(folder: Path, anchor: str) -> Page:
         environment=tuple(flat(record.environment)),
         seconds=tuple((name.replace("_", " "), duration(value)) for name, value in record.seconds.items()),
         commands=(
-            f"limbeck distill {shlex.quote(str(folder / 'recipe.yaml'))}",
+            # The recipe names the folder that it made, which exists already.
+            f"limbeck distill {shlex.quote(str(folder / 'recipe.yaml'))} --to {shlex.quote(f'{folder}-again')}",
             f"limbeck report {shlex.quote(str(folder))}",
         ),
     )
@@ -143,9 +144,21 @@ def _facts(recipe: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
         value = recipe.get(key)
         if key == "data" and isinstance(value, Mapping):
             value = value.get("source", value)
+        if key == "teacher":
+            value = _teachers(value)
         if value is not None:
             lines.append((key.capitalize(), _written(value)))
     return tuple(lines)
+
+
+def _teachers(value: object) -> object:
+    """A teacher as a recipe holds it: text, a mapping of model and weight, or a list of these."""
+    if isinstance(value, list | tuple):
+        return [_teachers(one) for one in value]
+    if isinstance(value, Mapping) and "model" in value:
+        weight = value.get("weight", 1)
+        return str(value["model"]) if weight == 1 else f"{_written(weight)} × {value['model']}"
+    return value
 
 
 def _strip(record: RunRecord, unit: Unit, anchor: str) -> Markup | None:
@@ -205,9 +218,11 @@ def _seed_note(record: RunRecord, unit: Unit) -> str:
     wins, losses = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     if wins + losses == 0:
         return ""
+    more, verb, noun = (wins, "wins", "wins") if wins >= losses else (losses, "loses", "losses")
+    chance = sign_test(more, wins + losses - more)
     return (
-        f"The student wins {wins} of {len(gains)} pairs. If the teacher made no difference, chance would give at least "
-        f"{wins} wins with probability {sign_test(wins, losses):.2g} (one-sided sign test over seeds, same test rows)."
+        f"The student {verb} {more} of {len(gains)} pairs. If the teacher made no difference, chance would give at "
+        f"least {more} {noun} with probability {chance:.2g} (one-sided sign test over seeds, same test rows)."
     )
 
 

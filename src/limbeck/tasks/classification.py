@@ -142,8 +142,9 @@ class Classification:
     ) -> Panel:
         """Eight rows, half of them those the teacher hesitates most over and half those it is surest of.
 
-        Each half takes its rows from as many answers (classes) as it can. Images are grey or RGB, scaled to 0..1 by the
-        least and the greatest value among `inputs`, and averaged down to 64 pixels a side where larger.
+        Each half comes from the most doubtful and the surest quarter of the rows, different answers (classes) first.
+        Images are grey or RGB, scaled to 0..1 by the least and the greatest value among `inputs`, and averaged down to
+        64 pixels a side where larger.
         """
         logits = teacher.detach().cpu().double()
         chosen = _examples(logits)
@@ -241,9 +242,10 @@ def _examples(logits: Float[Tensor, "rows classes"]) -> list[int]:
     by_doubt = torch.argsort(entropy, descending=True, stable=True).tolist()
     answer = logits.argmax(dim=1).tolist()
     half = min(_EXAMPLES, len(by_doubt)) // 2
-    doubtful = _varied(by_doubt, answer, half)
-    rest = [row for row in reversed(by_doubt) if row not in set(doubtful)]
-    return doubtful + _varied(rest, answer, min(_EXAMPLES - half, len(rest)))
+    quarter = max(_EXAMPLES, len(by_doubt) // 4)
+    doubtful = _varied(by_doubt[:quarter], answer, half)
+    surest = [row for row in reversed(by_doubt) if row not in doubtful][:quarter]
+    return doubtful + _varied(surest, answer, _EXAMPLES - half)
 
 
 def _varied(rows: Sequence[int], answer: Sequence[int], count: int) -> list[int]:
@@ -266,6 +268,6 @@ def _images(inputs: Tensor, rows: Sequence[int]) -> list[Any]:
     return [_rounded(image) for image in pixels]
 
 
-def _rounded(values: Tensor) -> Any:  # noqa: ANN401 - nested lists as deep as the tensor
+def _rounded(values: Tensor) -> Any:
     # four digits are enough for a picture and keep the record small
     return np.round(values.numpy().astype(np.float64), 4).tolist()

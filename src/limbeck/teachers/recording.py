@@ -39,6 +39,16 @@ class RecordedTeacher:
         self._layers: tuple[str, ...] = ()
         self._device = torch.device("cpu")
 
+    @property
+    def seconds(self) -> float:
+        """Wall seconds that recording took, all its sittings together; not a number when the note of it is gone."""
+        return self.recording.seconds
+
+    @property
+    def bytes(self) -> int:
+        """Size of the recorded answers on disk, in bytes."""
+        return self.recording.bytes
+
     def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
         """Refuses rows or an augmentation that are not the recorded ones.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from limbeck.checkpoint import write_text
+from limbeck.checkpoint import storage, write_text
 
 
 class Journal:
@@ -24,6 +24,9 @@ class Journal:
     def __init__(self, path: Path, who: str, seed: int, accelerator: Accelerator, *, writes: bool) -> None:
         self.path, self.who, self.seed = path, who, seed
         self._accelerator, self._writes = accelerator, writes
+        if writes:
+            with storage(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
 
     def rewind(self, step: int) -> None:
         """Drops what this training wrote after a step, because those steps will be taken again."""
@@ -44,7 +47,7 @@ class Journal:
         if not self._writes:
             return
         entry = {"event": event, "who": self.who, "seed": self.seed, "step": step, "epoch": round(epoch, 4), **facts}
-        with self.path.open("a", encoding="utf-8") as file:
+        with storage(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         if self._accelerator.trackers:
             self._accelerator.log(_flat(f"{self.who}/{self.seed}/{event}", facts), step=step)

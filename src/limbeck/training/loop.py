@@ -47,7 +47,7 @@ class Lesson:
     views: int | None
 
     def view(self, epoch: int) -> int:
-        """Which view of every row an epoch reads: always the plain one, the epoch's own, or the recorded ones in turn."""
+        """Which view of every row an epoch reads: the plain one, the epoch's own, or the recorded ones in turn."""
         if self.augment is None:
             return 0
         return epoch if self.views is None else epoch % self.views
@@ -99,10 +99,8 @@ class Trainer:
         self.journal = Journal(
             folder / "metrics.jsonl", who, plan.seed, accelerator, writes=accelerator.is_main_process
         )
-        layout = torch.channels_last if plan.channels_last else torch.contiguous_format
-        module = Step(
-            model.to(accelerator.device), lesson.objective, sorted(lesson.objective.needs().student_layers), plan.precision
-        ).to(accelerator.device, memory_format=layout)
+        layers = sorted(lesson.objective.needs().student_layers)
+        module = plan.placed(Step(model, lesson.objective, layers, plan.precision), accelerator.device)
         self.names = [(name, weight) for name, weight, _ in lesson.objective.named_terms()]
         self.optimizer = plan.build_optimizer(module)
         self.step_module = accelerator.prepare(module) if accelerator.num_processes > 1 else module
@@ -162,7 +160,9 @@ class Trainer:
                 self._save(done)
                 saved = time.monotonic()
             if stopping and done < self.plan.steps:
-                raise Interrupted(f"{self.who} stopped after step {done}; everything is saved", remedy=self.resume_command)
+                raise Interrupted(
+                    f"{self.who} stopped after step {done}; everything is saved", remedy=self.resume_command
+                )
 
     def _agreed(self, wish: bool, done: int) -> bool:
         """Whether any process wishes it; several processes ask each other only at steps all of them know."""

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
+
+Precision = Literal["float32", "bfloat16"]
+Placed = TypeVar("Placed", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Plan:
     warmup: float
     clip: float | None
     ema: float | None
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     channels_last: bool
     validate_every: int
 
@@ -41,6 +44,12 @@ class Plan:
         if self.schedule == "constant":
             return self.lr
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+
+    def placed(self, module: Placed, device: torch.device) -> Placed:
+        """Moves a module, in place, to a device and into this plan's memory layout."""
+        module.to(device)
+        module.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        return module
 
     def build_optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         """The optimiser over a module's trainable parameters.

@@ -11,7 +11,7 @@ from torch import nn
 from limbeck.model import Model
 from limbeck.signals import Batch, Signals
 from limbeck.training.loop import Lesson
-from limbeck.training.plan import Plan
+from limbeck.training.plan import Plan, Precision
 from limbeck.training.step import Step
 
 SECONDS = 1.5
@@ -56,14 +56,15 @@ def probe(
     asking = time.perf_counter() - started
     convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
     with torch.random.fork_rng():
+        names: tuple[Precision, ...] = ("float32", "bfloat16")
         choices = [
             (name, layout)
-            for name in ("float32", "bfloat16")
+            for name in names
             for layout in (False, True)
             if precision in (None, name) and (convolutional or not layout)
         ]
-        steps: dict[tuple[str, bool], _Candidate] = {}
-        times: dict[tuple[str, bool], list[float]] = {}
+        steps: dict[tuple[Precision, bool], _Candidate] = {}
+        times: dict[tuple[Precision, bool], list[float]] = {}
         for key in choices:
             candidate = _Candidate(model, lesson, replace(plan, precision=key[0], channels_last=key[1]), ready, said)
             first = candidate.time()  # warms up, and shows a precision that this processor only emulates
@@ -88,10 +89,9 @@ class _Candidate:
 
     def __init__(self, model: Model, lesson: Lesson, plan: Plan, batch: Batch, said: Signals) -> None:
         device = batch.inputs.device
-        layout = torch.channels_last if plan.channels_last else torch.contiguous_format
         layers = sorted(lesson.objective.needs().student_layers)
         step = Step(copy.deepcopy(model), copy.deepcopy(lesson.objective), layers, plan.precision)
-        self.module = step.to(device, memory_format=layout).train()
+        self.module = plan.placed(step, device).train()
         self.optimizer = plan.build_optimizer(self.module)
         self.batch, self.said = batch, said
 
