@@ -57,7 +57,7 @@ def test_digits_are_the_ones_of_scikit_learn_each_under_its_place_in_the_set():
         assert rows.inputs.dtype == torch.uint8
         assert np.array_equal(rows.inputs[:, 0].numpy(), digits.images[rows.ids.numpy()])
         assert np.array_equal(rows.labels.numpy(), digits.target[rows.ids.numpy()])
-    assert sorted(sum(ids(data), [])) == list(range(1797))
+    assert sorted(place for part in ids(data) for place in part) == list(range(1797))
 
 
 @needs_fashion
@@ -75,12 +75,9 @@ def test_fashion_mnist_has_its_published_size_classes_and_statistics(fashion):
 
 
 @needs_mnist
-def test_mnist_has_its_published_statistics_and_can_lose_its_threes():
+def test_mnist_has_its_published_counts_and_can_lose_its_threes():
     data = load("mnist", path=MNIST, valid=10, omit=["3"])
-    mean, std = statistics(TensorRows.of(torch.cat((data.train.inputs, data.valid.inputs))))
-    assert len(data.train) == pytest.approx(60000 - 6131, abs=10)
-    assert float(mean) == pytest.approx(0.1307 * 255, rel=0.01)
-    assert float(std) == pytest.approx(0.3081 * 255, rel=0.01)
+    assert len(data.train) == 60000 - 6131 - 9  # one of the ten validation rows is a three
     counts = {name: split["class_counts"]["3"] for name, split in data.description["splits"].items()}
     assert counts == {"train": 0, "valid": 1, "test": 1010}
 
@@ -226,7 +223,8 @@ def test_a_sets_own_split_is_kept_or_thinned_and_given_rows_are_used():
 
 def test_labels_are_hidden_in_proportion_with_one_of_each_class_at_least():
     labels = np.array([0] * 90 + [1] * 9 + [2])
-    data = load({"train": (np.random.rand(100, 3), labels), "valid": table(8, 3), "test": table(8, 3)}, labelled=11)
+    source = {"train": (table(100)[0], labels), "valid": table(8, 3), "test": table(8, 3)}
+    data = load(source, labelled=11)
     shown = data.train.labels[data.train.known]
     # one of each first, then the other eight in proportion to 89 : 8 : 0
     assert torch.bincount(shown).tolist() == [8, 2, 1]
@@ -237,7 +235,7 @@ def test_labels_are_hidden_in_proportion_with_one_of_each_class_at_least():
     with pytest.raises(
         DataError, match="labelled=2 of 100 labelled train rows in 3 classes\n  expected: a number from 3"
     ):
-        load({"train": (np.random.rand(100, 3), labels)}, valid=table(8, 3), test=table(8, 3), labelled=2)
+        load(source, labelled=2)
 
 
 def test_omitted_classes_leave_the_train_rows_only():
@@ -277,7 +275,7 @@ def test_text_labels_become_sorted_class_names():
 
 def test_numbers_that_do_not_start_at_zero_name_their_classes_and_minus_one_means_unknown():
     labels = np.array([7, 10, 7, -1, 10, 7, 9, 9])
-    data = load({"train": (table(8)[0], labels), "valid": table(0 + 4, 2)[:1] + (np.array([7, 7, 9, 10]),)}, test=1)
+    data = load({"train": (table(8)[0], labels), "valid": (table(4)[0], np.array([7, 7, 9, 10]))}, test=1)
     assert data.classes == ("7", "9", "10")
     numbers = [data.classes[label] for label in data.valid.labels.tolist()]
     assert numbers == ["7", "7", "9", "10"]
@@ -349,7 +347,7 @@ def broken(place: tuple[int, int], value: float) -> np.ndarray:
             {"train": table(), "test": (np.zeros((9, 4)), table(9)[1])},
             "the rows differ in shape: {'train': (5,), 'test':",
         ),
-        (table()[0], "cannot be read" if False else "the train data is ndarray\n  expected: a pair (inputs, labels)"),
+        (table()[0], "the train data is ndarray\n  expected: a pair (inputs, labels)"),
     ],
 )
 def test_data_that_cannot_be_used_is_refused_with_the_reason(source, message):
@@ -408,7 +406,7 @@ def test_a_data_set_with_random_transforms_or_other_rows_is_refused():
     with pytest.raises(DataError, match=r"row 0 of the train data set is different each time(.|\n)*augment="):
         load(Noisy(1))
     with pytest.raises(DataError, match="row 0 of the train data set is Tensor, not a pair"):
-        load(TensorDataset(torch.zeros(4, 2), torch.zeros(4), torch.zeros(4))[0:0] and Rowless())
+        load(Rowless())
     with pytest.raises(DataError, match=r"have 2 shapes: \(1,\), \(2,\)"):
         load(Ragged(0))
 

@@ -10,7 +10,7 @@ from small_runs import SETTLED, same_bits, small, teacher_run, weights
 from torch import nn
 
 from limbeck.distillation import distill
-from limbeck.errors import ModelError, ObjectiveError, RunError, TrainingError
+from limbeck.errors import ModelError, ObjectiveError, RunError, TeacherError, TrainingError
 from limbeck.model import Model
 from limbeck.plans.chain import chain
 from limbeck.progress import Silent
@@ -217,7 +217,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(teacher: Run, tmp_p
         small(str(teacher.folder), to, student=Net().requires_grad_(False))
     with pytest.raises(ModelError, match="gives 7 outputs a row"):
         small(str(teacher.folder), to, student=Net(7))
-    with pytest.raises(ModelError, match="did you mean 'layer1'"):
+    with pytest.raises(TeacherError, match="did you mean 'layer1'"):
         small(str(teacher.folder), to, student=Net(), objective="kd + hint('first', 'layr1')")
     with pytest.raises(ModelError, match="did you mean 'first'"):
         small(str(teacher.folder), to, student=Net(), objective="kd + hint('frist', 'layer1')")

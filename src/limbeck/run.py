@@ -14,9 +14,10 @@ from limbeck.catalog.models import Shape, model, of_run, saved_shape, with_weigh
 from limbeck.catalog.tasks import task
 from limbeck.catalog.teachers import teacher
 from limbeck.data.source import Data
-from limbeck.errors import DataError, LimbeckError, RecipeError, did_you_mean
+from limbeck.errors import DataError, RecipeError, did_you_mean
 from limbeck.evaluation import evaluate, score, teacher_answers
 from limbeck.model import Model
+from limbeck.objective import Needs
 from limbeck.recipe import Recipe
 from limbeck.records import RunRecord, Scores, read_record
 
@@ -83,11 +84,9 @@ def evaluate_run(
     if recipe.teacher:
         shape = Shape(student_row(run), len(loaded.classes), loaded.classes, torch.zeros(0), torch.zeros(0))
         master = teacher([(member.weight, member.model) for member in recipe.teacher], shape)
-        try:
-            said = teacher_answers(master, rows, judge)
-            found["teacher"] = score(said, judge, loaded.classes)
-        except LimbeckError:
-            said = None  # a recording answers the rows it recorded, and no others
+        if master.views is None:  # a recording answers the rows it recorded, and no others
+            master.prepare(Needs(), loaded.classes)
+            found["teacher"] = score(teacher_answers(master, rows, judge), judge, loaded.classes)
     found["student"] = evaluate(student, rows, judge, loaded.classes)
     if (run.folder / "control.safetensors").is_file():
         found["control"] = evaluate(run.control(), rows, judge, loaded.classes)

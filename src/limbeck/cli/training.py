@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import typer
@@ -31,7 +32,7 @@ def demo(
     text = files("limbeck.cli").joinpath("demo.yaml").read_text(encoding="utf-8")
     recipe = Recipe.parse(text, source="demo.yaml", overrides=changes or [])
     recipe = recipe.replace(to=to or (recipe.folder if resume else _free(recipe.folder)))
-    runs = _run_chain(recipe, resume, screen)
+    runs = _run_chain(recipe, resume, screen, f"limbeck demo --to {quote(str(recipe.folder))} --resume")
     _end(runs, recipe.folder, screen, only_last=True)
     student = runs[-1].folder
     screen.show(
@@ -63,6 +64,8 @@ def distill(
         raise RecipeError(f"{recipe} has a chain", remedy=f"limbeck chain {recipe}")
     from limbeck.distillation import run_recipe
 
+    if resume and changes:
+        screen.warn("--set changes nothing in a run that has begun: it goes on with its own recipe.yaml")
     progress = screen.progress()
     try:
         run = run_recipe(read, resume=resume, progress=progress)
@@ -88,7 +91,9 @@ def chain(
     read = _read(recipe, changes, to)
     if not read.chain:
         raise RecipeError(f"{recipe} has no chain", expected="a list under chain", remedy=f"limbeck distill {recipe}")
-    _end(_run_chain(read, resume, screen), read.folder, screen)
+    again = f"limbeck chain {quote(str(recipe))} --to {quote(str(read.folder))} --resume"
+    again += "".join(f" --set {quote(change)}" for change in changes or [])
+    _end(_run_chain(read, resume, screen, again), read.folder, screen)
 
 
 def _read(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe":
@@ -98,12 +103,16 @@ def _read(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe
     return recipe.replace(to=to) if to is not None else recipe
 
 
-def _run_chain(recipe: "Recipe", resume: bool, screen: Screen) -> "list[Run]":
+def _run_chain(recipe: "Recipe", resume: bool, screen: Screen, again: str) -> "list[Run]":
+    """Runs the links; after an interruption the person is told how to resume the chain, not only the link."""
+    from limbeck.errors import Interrupted
     from limbeck.plans.chain import run_chain
 
     progress = screen.progress()
     try:
         return run_chain(recipe, resume=resume, progress=progress)
+    except Interrupted as error:
+        raise Interrupted(error.happened, remedy=again) from error
     finally:
         progress.done()
 

@@ -87,16 +87,17 @@ def download(name: str, torchvision_name: str, looked: list[Path], remedy: str) 
         DataError: When torchvision is not installed, or the set cannot be fetched.
     """
     places = ", ".join(map(str, looked)) or "nowhere, since it has no usual place"
+    root = cache()
     try:
+        root.mkdir(parents=True, exist_ok=True)
         from torchvision import datasets
+
+        getattr(datasets, torchvision_name)(str(root), download=True)
     except ImportError as error:
         raise DataError(
             f"{name} is not on this machine (looked in {places}) and torchvision, which could fetch it, is absent",
             remedy=f"{remedy}, or pip install 'limbeck[vision]'",
         ) from error
-    root = cache()
-    try:
-        getattr(datasets, torchvision_name)(str(root), download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{name} is not on this machine (looked in {places}) and could not be fetched: {error}", remedy=remedy
