@@ -130,7 +130,12 @@ class Trainer:
             checkpoint.save(self.weights_path, self.model.state_dict(), {"identity": self.identity, "fit": asdict(fit)})
             self.checkpoint_path.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
+        if interruption.asked:
+            raise self._stopped(self.plan.steps)
         return fit
+
+    def _stopped(self, done: int) -> Interrupted:
+        return Interrupted(f"{self.who} stopped after step {done}; everything is saved", remedy=self.resume_command)
 
     def _finished(self, facts: Mapping[str, Any]) -> Fit:
         self._refuse_other(facts, self.weights_path)
@@ -160,9 +165,7 @@ class Trainer:
                 self._save(done)
                 saved = time.monotonic()
             if stopping and done < self.plan.steps:
-                raise Interrupted(
-                    f"{self.who} stopped after step {done}; everything is saved", remedy=self.resume_command
-                )
+                raise self._stopped(done)
 
     def _agreed(self, wish: bool, done: int) -> bool:
         """Whether any process wishes it; several processes ask each other only at steps all of them know."""
