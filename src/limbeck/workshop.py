@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from accelerate import Accelerator
 
 from limbeck import runfolder
@@ -180,7 +181,7 @@ class Workshop:
             selection=self.task.selection,
             headline=self.task.headline,
             classes=self.data.classes,
-            recipe=self.recipe.model_dump(mode="json", exclude_none=True),
+            recipe=yaml.safe_load(self.recipe.yaml()),
             environment=environment(self.accelerator.device),
             data={**self.data.description, "row": list(self.shape.row), "outputs": self.shape.outputs},
             teacher=self.teacher_scores,
