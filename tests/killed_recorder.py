@@ -1,4 +1,4 @@
-"""A process that records in children which are killed; `test_recordings.py` runs it, it is no test by itself."""
+"""A process that records in children which are killed; `test_recorder.py` runs it, it is no test by itself."""
 
 import json
 import os

@@ -1,24 +1,19 @@
-"""Laws of loading, splitting and batching on real digits, real Fashion-MNIST and arrays made here; and its refusals."""
+"""Loading real digits, real MNIST and Fashion-MNIST, arrays and torch data sets; and what is refused."""
 
 import gzip
-import json
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch.utils.data import Dataset, Subset, TensorDataset
+from small_tables import ids, table
+from torch.utils.data import Dataset, Subset
 
-from limbeck.data.augment import parse
-from limbeck.data.loader import batches, in_order, order, steps_per_epoch
 from limbeck.data.rows import Rows, TensorRows
 from limbeck.data.sets.fashion_mnist import DEBIAN
 from limbeck.data.source import Data, known_names, load
-from limbeck.data.splits import shares
-from limbeck.data.standardise import Standardise, statistics
+from limbeck.data.standardise import statistics
 from limbeck.errors import DataError
 from limbeck.tasks.classification import Classification
 
@@ -31,15 +26,6 @@ needs_mnist = pytest.mark.skipif(not MNIST.is_file(), reason="needs ../shared/da
 @pytest.fixture(scope="module")
 def fashion() -> Data:
     return load("fashion-mnist", valid=5000)
-
-
-def table(rows: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(rows)
-    return generator.normal(size=(rows, 5)).astype(np.float32), np.arange(rows) % classes
-
-
-def ids(data: Data) -> list[list[int]]:
-    return [rows.ids.tolist() for rows in (data.train, data.valid, data.test)]
 
 
 # known sets
@@ -158,105 +144,6 @@ def test_wrong_names_and_paths_are_refused(tmp_path):
         load("digits", path=tmp_path)
     with pytest.raises(DataError, match=r"path=x was given with data that has no name"):
         load(table(), path="x")
-
-
-# splits
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    rows=st.integers(20, 90),
-    classes=st.integers(2, 5),
-    valid=st.floats(0.05, 0.4) | st.integers(1, 8),
-    test=st.floats(0.05, 0.4) | st.integers(1, 8),
-    seed=st.integers(0, 99),
-)
-def test_splits_are_disjoint_cover_the_rows_and_are_in_proportion(rows, classes, valid, test, seed):
-    inputs, labels = table(rows, classes)
-    data = load((inputs, labels), valid=valid, test=test, seed=seed)
-    train_ids, valid_ids, test_ids = ids(data)
-    assert sorted(train_ids + valid_ids + test_ids) == list(range(rows))
-    for split, asked in ((data.valid, valid), (data.test, test)):
-        assert len(split) == (asked if isinstance(asked, int) else round(asked * rows))
-    counts = torch.bincount(data.test.labels, minlength=classes)
-    exact = np.bincount(labels, minlength=classes) * len(data.test) / rows
-    assert (np.abs(counts.numpy() - exact) < 1).all()
-    for split in (data.train, data.valid, data.test):
-        assert np.array_equal(split.inputs.numpy(), inputs[split.ids.numpy()])
-        assert np.array_equal(split.labels.numpy(), labels[split.ids.numpy()])
-    again = load((inputs, labels), valid=valid, test=test, seed=seed)
-    assert ids(again) == ids(data)
-    assert again.fingerprint == data.fingerprint
-
-
-@given(sizes=st.lists(st.integers(0, 40), min_size=1), part=st.floats(0, 1), least=st.integers(0, 2))
-def test_shares_add_up_stay_within_the_groups_and_are_fair(sizes, part, least):
-    smallest = sum(min(size, least) for size in sizes)
-    total = smallest + round(part * (sum(sizes) - smallest))
-    given_out = shares(sizes, total, least)
-    assert sum(given_out) == total
-    assert all(min(size, least) <= number <= size for size, number in zip(sizes, given_out, strict=True))
-    if least == 0 and total:
-        assert all(abs(n - total * size / sum(sizes)) < 1 for n, size in zip(given_out, sizes, strict=True))
-
-
-def test_another_seed_takes_other_rows_and_the_test_rows_do_not_depend_on_the_valid_ones():
-    first, second = load("digits", seed=0), load("digits", seed=1)
-    assert ids(first)[2] != ids(second)[2]
-    assert load("digits", seed=0, valid=5).test.fingerprint == first.test.fingerprint
-
-
-def test_a_sets_own_split_is_kept_or_thinned_and_given_rows_are_used():
-    own = {"train": table(60), "test": table(20), "classes": ["a", "b", "c", "d"]}
-    data = load(own)
-    assert data.test.ids.tolist() == list(range(60, 80))
-    assert data.classes == ("a", "b", "c", "d")
-    assert data.description["how"] == {"test": "own rows", "valid": "6 of the 60 train rows, stratified"}
-    thin = load(own, test=0.4)
-    assert len(thin.test) == 8
-    assert set(thin.test.ids.tolist()) <= set(range(60, 80))
-    assert thin.train.fingerprint == data.train.fingerprint
-    pair = load(table(60), valid=table(10), test=TensorDataset(*map(torch.from_numpy, table(12))))
-    assert [len(part) for part in ids(pair)] == [60, 10, 12]
-    assert ids(pair)[1:] == [list(range(60, 70)), list(range(70, 82))]
-
-
-def test_labels_are_hidden_in_proportion_with_one_of_each_class_at_least():
-    labels = np.array([0] * 90 + [1] * 9 + [2])
-    source = {"train": (table(100)[0], labels), "valid": table(8, 3), "test": table(8, 3)}
-    data = load(source, labelled=11)
-    shown = data.train.labels[data.train.known]
-    # one of each first, then the other eight in proportion to 89 : 8 : 0
-    assert torch.bincount(shown).tolist() == [8, 2, 1]
-    assert len(data.train) == 100
-    assert not data.train.labels[~data.train.known].any(), "hidden labels are erased"
-    assert data.description["splits"]["train"]["labelled"] == 11
-    assert data.description["labelled"] == 11
-    with pytest.raises(
-        DataError, match="labelled=2 of 100 labelled train rows in 3 classes\n  expected: a number from 3"
-    ):
-        load(source, labelled=2)
-
-
-def test_omitted_classes_leave_the_train_rows_only():
-    data = load("digits", omit=["3", "8"])
-    counts = {name: split["class_counts"] for name, split in data.description["splits"].items()}
-    assert counts["train"]["3"] == counts["train"]["8"] == 0
-    assert counts["valid"]["3"] > 0
-    assert counts["test"]["8"] > 0
-    assert data.test.fingerprint == load("digits").test.fingerprint
-    with pytest.raises(DataError, match=r"omit names 'three', which is no class"):
-        load("digits", omit=["three"])
-    with pytest.raises(DataError, match=r"leaves no row to train on"):
-        load(table(), omit=["0", "1", "2", "3"])
-
-
-def test_the_description_is_json():
-    description = load("digits", labelled=100, omit=["1"], seed=4).description
-    assert json.loads(json.dumps(description)) == description
-    assert description["inputs"] == "uint8 (1, 8, 8)"
-    assert description["seed"] == 4
-    assert len(description["fingerprint"]) == 32
 
 
 # labels and inputs
@@ -459,93 +346,3 @@ def test_rows_without_some_labels_keep_those_whose_label_is_unknown():
         torch.arange(1, 6)
     )
     assert rows.without(0, 2).ids.tolist() == [0, 1, 4]
-
-
-# batches
-
-
-@given(rows=st.integers(1, 200), seed=st.integers(0, 2**40), epoch=st.integers(0, 2**20))
-def test_an_order_is_a_permutation_and_a_pure_function(rows, seed, epoch):
-    first = order(rows, seed, epoch)
-    assert sorted(first.tolist()) == list(range(rows))
-    assert torch.equal(order(rows, seed, epoch), first)
-
-
-def test_orders_of_other_epochs_and_seeds_differ_and_every_place_is_as_likely():
-    assert not torch.equal(order(50, 0, 0), order(50, 0, 1))
-    assert not torch.equal(order(50, 0, 0), order(50, 1, 0))
-    firsts = torch.bincount(torch.stack([order(5, 3, epoch)[0] for epoch in range(1000)]), minlength=5)
-    assert (firsts - 200).abs().max() < 65  # five deviations
-
-
-@settings(deadline=None, max_examples=40)
-@given(rows=st.integers(1, 40), size=st.integers(1, 12), first=st.integers(0, 5), text=st.sampled_from([None, "flip"]))
-def test_batches_follow_the_order_and_skipping_equals_slicing(rows, size, first, text):
-    data = TensorRows.of(torch.arange(rows * 4, dtype=torch.uint8).reshape(rows, 1, 2, 2), torch.arange(rows) % 3)
-    options = {"batch_size": size, "seed": 5, "epoch": 2, "view": 3, "augment": text and parse(text)}
-    whole = list(batches(data, TASK, **options))
-    assert len(whole) == steps_per_epoch(rows, size) == max(1, rows // size)
-    seen = torch.cat([batch.ids for batch in whole])
-    assert torch.equal(seen, order(rows, 5, 2)[: len(seen)])
-    assert all(len(batch) == min(size, rows) for batch in whole)
-    for batch in whole:
-        assert batch.task is TASK
-        assert batch.mask.all()
-        assert batch.known.all()
-        assert batch.views.tolist() == [3] * len(batch)
-        assert batch.labels.tolist() == [place % 3 for place in batch.ids.tolist()]
-    skipped = list(batches(data, TASK, first=first, **options))
-    assert len(skipped) == max(0, len(whole) - first)
-    for one, other in zip(skipped, whole[first:], strict=True):
-        assert torch.equal(one.ids, other.ids)
-        assert torch.equal(one.inputs, other.inputs)
-
-
-def test_evaluation_sees_every_row_once_in_order_and_untouched():
-    data = load("digits").test
-    seen = list(in_order(data, TASK, batch_size=64))
-    assert [len(batch) for batch in seen] == [64, 64, 52]
-    assert torch.equal(torch.cat([batch.inputs for batch in seen]), data.inputs)
-    assert torch.equal(torch.cat([batch.ids for batch in seen]), data.ids)
-    assert not torch.cat([batch.views for batch in seen]).any()
-
-
-def test_augmented_batches_carry_the_partner_and_the_seed_of_the_augmentation_is_its_own():
-    data = load("digits").valid
-    options = {"batch_size": 32, "seed": 0, "epoch": 0, "view": 1, "augment": parse("crop(padding=1) + mixup")}
-    first = next(batches(data, TASK, augment_seed=1, **options))
-    other = next(batches(data, TASK, augment_seed=2, **options))
-    assert first.inputs.dtype == torch.float32
-    assert first.partner.share.shape == (32,)
-    assert torch.equal(first.ids, other.ids)
-    assert not torch.equal(first.inputs, other.inputs)
-
-
-# standardising
-
-
-@pytest.mark.parametrize("shape", [(700, 3, 4, 5), (700, 6), (700, 2, 9)])
-def test_statistics_are_those_of_each_channel_and_standardise_to_zero_and_one(shape):
-    generator = np.random.default_rng(1)
-    inputs = torch.from_numpy(generator.normal(1e4, 3, shape)).float()
-    inputs[:, 1] *= 2
-    mean, std = statistics(TensorRows.of(inputs))
-    over = (0, *range(2, len(shape)))
-    assert np.allclose(mean, inputs.double().numpy().mean(over), rtol=1e-7)
-    assert np.allclose(std, inputs.double().numpy().std(over), rtol=1e-5)
-    standard = Standardise(mean, std)(inputs)
-    assert standard.dtype == torch.float32
-    assert np.allclose(standard.numpy().mean(over), 0, atol=1e-2)
-    assert np.allclose(standard.numpy().std(over), 1, atol=1e-3)
-
-
-def test_bytes_are_standardised_and_a_constant_channel_becomes_zero():
-    rows = TensorRows.of(torch.tensor([[[[0, 10]], [[7, 7]]], [[[20, 10]], [[7, 7]]]], dtype=torch.uint8))
-    mean, std = statistics(rows)
-    assert mean.tolist() == [10, 7]
-    assert std.tolist() == pytest.approx([50**0.5, 1])
-    module = Standardise(mean, std)
-    assert module(rows.inputs)[:, 1].abs().max() == 0
-    assert set(module.state_dict()) == {"mean", "std"}
-    with pytest.raises(DataError, match="no rows to take statistics of"):
-        statistics(rows.select(torch.arange(0)))

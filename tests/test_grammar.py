@@ -53,7 +53,10 @@ def parts(made: Objective) -> list[tuple[float, type[Objective], dict[str, objec
     [
         ("kd", [Term(1.0, Call("kd"))]),
         (" kd() ", [Term(1.0, Call("kd"))]),
-        ("0.9 * kd(temperature=4) + 0.1*labels", [Term(0.9, Call("kd", (), {"temperature": 4})), Term(0.1, Call("labels"))]),
+        (
+            "0.9 * kd(temperature=4) + 0.1*labels",
+            [Term(0.9, Call("kd", (), {"temperature": 4})), Term(0.1, Call("labels"))],
+        ),
         ("kd(4) * 2", [Term(2.0, Call("kd", (4,)))]),
         ("2 * 3 * kd", [Term(6.0, Call("kd"))]),
         ("2 * (a + 3 * (b + c)) + d", [Term(w, Call(n)) for w, n in ((2, "a"), (6, "b"), (6, "c"), (1, "d"))]),
@@ -106,13 +109,13 @@ def test_objectives_that_are_written_read_back(terms: list[tuple[float, str]], o
 
 @QUICK
 @given(st.text(max_size=30) | st.text(alphabet="kdlabes+*()=1.,'-[]{}:% \n", max_size=30))
-def test_any_other_text_is_refused_by_name(text: str) -> None:
+def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+    terms, refusal = [], ""
     try:
         terms = parse_sum(text, "objective")
     except RecipeError as error:
-        assert "objective" in str(error)
-    else:
-        assert terms
+        refusal = str(error)
+    assert terms or "objective" in refusal
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_any_other_text_is_refused_by_name(text: str) -> None:
         ("kd(temperature=four)", r"'four' .*\n  expected: a number, a text in quotes"),
         ("kd(*[4])", "cannot be read"),
         ("kd(**{'temperature': 4})", r"plain arguments, without \*\*"),
-        ("kd(temperature=4, temperature=5)", "keyword argument repeated"),
+        ("kd(temperature=4, temperature=5)", "each argument once"),
         ("kd\0", "cannot be read"),
         ("(" * 500 + "kd" + ")" * 500, "cannot be read"),
         (" + ".join(["kd"] * 5000), "nested too deeply|cannot be read"),
@@ -198,7 +201,10 @@ def test_the_default_objective() -> None:
         ("kd(1, 2)", r"kd: too many positional arguments"),
         ("kd(1, temperature=2)", r"kd: multiple values for argument 'temperature'"),
         ("hint('a')", r"hint: missing a required argument: 'teacher_layer'"),
-        ("kd(temperature=0)", r"kd\(temperature=0\): input should be greater than 0\n  expected: temperature: number > 0"),
+        (
+            "kd(temperature=0)",
+            r"kd\(temperature=0\): input should be greater than 0\n  expected: temperature: ",
+        ),
         ("kd(-1)", r"kd\(temperature=-1\)"),
         ("kd(temperature=1e999)", r"kd\(temperature=inf\)"),
         ("kd(temperature='hot')", r"kd\(temperature='hot'\): .*number"),

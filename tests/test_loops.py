@@ -72,8 +72,8 @@ def test_in_hugging_faces_trainer(tmp_path: Path) -> None:
 
     student = Model(network(8))
     settings = TrainingArguments(
-        str(tmp_path), num_train_epochs=20, per_device_train_batch_size=32, learning_rate=0.02, report_to=[], use_cpu=True,
-        save_strategy="no", logging_strategy="no", remove_unused_columns=False, disable_tqdm=True,
+        str(tmp_path), num_train_epochs=20, per_device_train_batch_size=32, learning_rate=0.02, use_cpu=True,
+        report_to=[], save_strategy="no", logging_strategy="no", remove_unused_columns=False, disable_tqdm=True,
     )  # fmt: skip
     data: Any = [{"x": x, "labels": y} for x, y in zip(inputs, labels, strict=True)]
 

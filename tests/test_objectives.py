@@ -4,101 +4,35 @@ A new method needs no test here: this file finds `objectives/NAME.py` and `refer
 """
 
 import copy
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from method_cases import (
+    MASK,
+    METHODS,
+    REFERENCES,
+    built,
+    cases_where,
+    changed,
+    every_case,
+    leaves,
+    loss_and_gradients,
+    only_rows,
+    reference_of,
+    same,
+    tensors_of,
+)
 from reference import Case, Said
 from torch import Tensor
 
-import limbeck.objectives
 from limbeck.catalog.objectives import method, objective
-from limbeck.errors import ObjectiveError
 from limbeck.objective import Objective
 from limbeck.signals import Batch, Partner, Signals
-
-METHODS = sorted(path.stem for path in Path(limbeck.objectives.__path__[0]).glob("*.py") if path.stem != "__init__")
-REFERENCES = sorted(path.stem for path in (Path(__file__).parent / "reference").glob("*.py") if path.stem != "__init__")
-MASK = torch.tensor([True, False, True, True, False, True])
-
-
-def reference_of(name: str) -> ModuleType:
-    return importlib.import_module(f"reference.{name}")
-
-
-CASES = [
-    pytest.param(name, case, id=f"{name} {case}".strip())
-    for name in METHODS
-    if name in REFERENCES
-    for case in reference_of(name).cases()
-]
-every_case = pytest.mark.parametrize(("name", "case"), CASES)
-
-
-def cases_where(holds: Callable[[str, Case], bool]) -> pytest.MarkDecorator:
-    """The cases for which a law is promised."""
-    return pytest.mark.parametrize(("name", "case"), [each for each in CASES if holds(*each.values)])
-
-
-def only_rows(case: Case) -> bool:
-    """Whether everything that was said has one vector for each row."""
-    return all(tensor.ndim == 2 for said in (case.student, case.teacher) for tensor in tensors_of(said).values())
-
-
-def built(name: str, case: Case) -> Objective:
-    made = method(name)(**case.arguments)
-    made.setup(case.student, case.teacher, case.batch)
-    return made
-
-
-def changed(signals: Signals, change: Callable[[Tensor], Tensor]) -> Signals:
-    """The same change to everything a network said."""
-    assert signals.logits is not None
-    return Signals.dense(change(signals.logits), {name: change(tensor) for name, tensor in signals.features.items()})
-
-
-def leaves(signals: Signals) -> Signals:
-    """A copy whose numbers can be asked for their gradient."""
-    return changed(signals, lambda tensor: tensor.detach().clone().requires_grad_())
-
-
-def tensors_of(signals: Signals) -> dict[str, Tensor]:
-    assert signals.logits is not None
-    return {"logits": signals.logits, **signals.features}
-
-
-def gradients(made: Objective, signals: Signals) -> dict[str, Tensor]:
-    """Gradients after `backward`: zero where none arrived; the method's own parameters among them."""
-    wanted = tensors_of(signals) | dict(made.named_parameters())
-    return {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in wanted.items()}
-
-
-def loss_and_gradients(
-    made: Objective, student: Signals, teacher: Signals, batch: Batch, counts: Mapping[str, float] | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    made.zero_grad()
-    student = leaves(student)
-    total = made.loss(student, teacher, batch, counts=counts).total
-    if total.requires_grad:
-        total.backward()
-    return total.detach(), {name: gradient.clone() for name, gradient in gradients(made, student).items()}
-
-
-def same(found: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
-    # numpy's, because torch.testing takes seconds to import.
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    assert_allclose(found.detach().numpy(), expected.detach().numpy(), rtol=tolerance, atol=tolerance)
-
 
 # Value and gradient
 
@@ -230,9 +164,9 @@ def rubbish(case: Case, masked: Tensor, size: float) -> tuple[Signals, Signals, 
     assert labels is not None
     if partner is not None:
         partner = Partner(
-            torch.where(masked, -100, partner.labels), partner.known | masked, torch.where(masked, 7.0, partner.share)
+            torch.where(masked, 99, partner.labels), partner.known | masked, torch.where(masked, 7.0, partner.share)
         )
-    batch = replace(case.batch, mask=~masked, labels=torch.where(masked, -100, labels), partner=partner)
+    batch = replace(case.batch, mask=~masked, labels=torch.where(masked, 99, labels), partner=partner)
     return changed(case.student, spoilt), changed(case.teacher, spoilt), batch
 
 
@@ -354,92 +288,3 @@ def test_a_method_says_what_it_is(name: str) -> None:
     assert kind.formula
     assert any(f"Read: {source}" in paper for source in ("memory", "copy", "paper"))
     assert inspect.getdoc(kind) != inspect.getdoc(Objective)
-
-
-# Sums, weights and what single methods do besides
-
-
-def said(
-    rows: int = 6, classes: int = 4, seed: int = 0, features: Mapping[str, tuple[int, ...]] | None = None
-) -> Signals:
-    generator = torch.Generator().manual_seed(seed)
-    layers = {name: torch.randn(rows, *shape, generator=generator) for name, shape in (features or {}).items()}
-    return Signals.dense(torch.randn(rows, classes, generator=generator), layers)
-
-
-def test_sum_is_the_weighted_mean_of_each_term_over_its_own_rows() -> None:
-    _, case = CASES[[parameter.values[0] for parameter in CASES].index("labels")].values
-    batch = replace(case.batch, mask=MASK)
-    whole = objective("0.25 * kd(temperature=2) + 3 * labels + kd(temperature=2)")
-    loss = whole.loss(case.student, case.teacher, batch)
-    assert list(loss.terms) == ["kd(temperature=2)", "labels", "kd(temperature=2) #2"]
-    assert whole.counts(batch) == {"kd(temperature=2)": 4, "labels": 3, "kd(temperature=2) #2": 4}
-    kd = objective("kd(temperature=2)")(case.student, case.teacher, batch)[MASK].mean()
-    labels = objective("labels")(case.student, case.teacher, batch)[MASK & batch.known].mean()
-    same(loss.total, 1.25 * kd + 3 * labels)
-    same(loss.terms["labels"], labels)
-
-
-def test_a_sum_with_a_relation_is_a_relation() -> None:
-    student, teacher = said(seed=1), said(seed=2)
-    batch = Batch.of(torch.zeros(6, 1), None, CASES[0].values[1].batch.task)
-    whole = objective("2 * (rkd + 0.5 * kd)")
-    assert not whole.per_row
-    assert whole.needs().rows == 3
-    parts = [objective(part).loss(student, teacher, batch).total for part in ("rkd", "kd")]
-    same(whole.loss(student, teacher, batch).total, 2 * parts[0] + parts[1], 1e-6)
-    same(whole(student, teacher, batch), whole.loss(student, teacher, batch).total, 1e-6)
-
-
-class Averaged(Objective):
-    """Says one number although it promised one for each row."""
-
-    family, formula = "test", "mean"
-
-    def needs(self) -> Any:
-        raise NotImplementedError
-
-    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-        assert student.logits is not None
-        return student.logits.mean()
-
-
-def test_a_method_that_averages_in_secret_is_refused() -> None:
-    case = CASES[0].values[1]
-    with pytest.raises(ObjectiveError, match=r"must declare per_row = False"):
-        Averaged().loss(case.student, case.teacher, case.batch)
-
-
-def test_labels_of_a_batch_without_labels() -> None:
-    student = said()
-    task = CASES[0].values[1].batch.task
-    nothing = objective("labels").loss(student, Signals(), Batch.of(torch.zeros(6, 1), None, task))
-    assert nothing.total == 0
-    lying = replace(Batch.of(torch.zeros(6, 1), None, task), known=torch.ones(6, dtype=torch.bool))
-    with pytest.raises(ObjectiveError, match="has no labels"):
-        objective("labels").loss(student, Signals(), lying)
-
-
-def test_hint_without_setup_and_with_layers_that_do_not_fit() -> None:
-    case = next(parameter.values[1] for parameter in CASES if parameter.values[0] == "hint")
-    made = objective("hint('a', 'b')")
-    flat, image = said(features={"a": (3,), "b": (3,)}), said(features={"a": (3, 2, 2), "b": (3, 2, 2)})
-    batch = Batch.of(torch.zeros(6, 1), None, case.batch.task)
-    with pytest.raises(ObjectiveError, match=r"no projector yet[\s\S]*call objective.setup"):
-        made.loss(flat, flat, batch)
-    with pytest.raises(ObjectiveError, match=r"cannot compare these layers: a \(6, 3\), b \(6, 3, 2, 2\)"):
-        made.setup(flat, image, batch)
-    made.setup(flat, flat, batch)
-    assert [name for name, _ in made.named_parameters()] == ["projector.weight", "projector.bias"]
-    assert set((0.5 * made + objective("kd")).state_dict()) == {
-        "first.objective.projector.weight",
-        "first.objective.projector.bias",
-    }
-
-
-def test_hint_pools_sizes_that_do_not_divide() -> None:
-    made = objective("hint('a', 'b')")
-    student, teacher = said(features={"a": (2, 5, 7)}), said(features={"b": (3, 3, 9)}, seed=1)
-    batch = Batch.of(torch.zeros(6, 1), None, CASES[0].values[1].batch.task)
-    made.setup(student, teacher, batch)
-    assert made(student, teacher, batch).shape == (6,)

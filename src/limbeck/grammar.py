@@ -79,6 +79,9 @@ def _call(node: ast.expr, text: str, what: str) -> Call:
         return Call(_name(node, text, what))
     if any(keyword.arg is None for keyword in node.keywords):
         raise _unreadable(node, text, what, "plain arguments, without **")
+    names = [keyword.arg for keyword in node.keywords]
+    if len(set(names)) < len(names):  # the parser lets it pass; only Python's compiler refuses it
+        raise _unreadable(node, text, what, "each argument once")
     return Call(
         _name(node.func, text, what),
         tuple(_value(argument, text, what) for argument in node.args),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError, LimbeckError, ModelError, ObjectiveError, TeacherError
 from limbeck.model import Model
@@ -26,6 +27,8 @@ def check(
     classes: Sequence[str],
     batch: Batch,
     train: Rows,
+    augment: Augmentation | None = None,
+    augment_seed: int = 0,
 ) -> list[Finding]:
     """Holds objective, teacher, student and data against each other on one dry batch, and builds the projectors.
 
@@ -39,13 +42,38 @@ def check(
         classes: The data's classes.
         batch: A full training batch; its first rows become the dry batch.
         train: The training rows.
+        augment: Their augmentation, with `augment_seed`; a recording of another one is refused.
 
     Raises:
-        ObjectiveError, TeacherError, ModelError, DataError: The first thing found that makes training pointless.
+        ObjectiveError, TeacherError, ModelError, DataError, RecordingError: The first thing that makes it pointless.
 
     Returns:
         What is not wrong but worth knowing.
     """
+    needs = objective.needs()
+    _can_train(student, objective, teacher, len(batch))
+    findings = _labels(needs.labels, task, classes, train)
+    if teacher is not None:
+        teacher.prepare(needs, classes)
+        teacher.fits(train, augment, augment_seed)
+    dry = batch.rows(slice(0, max(DRY_ROWS, needs.rows)))
+    with torch.random.fork_rng(), torch.no_grad():
+        said = _student(student, dry, sorted(needs.student_layers))
+        _outputs(said.logits, task.output_size(classes))
+        heard = Signals() if teacher is None else teacher.signals(dry)
+        _targets(objective, heard)
+        objective.setup(said, heard, dry)
+        objective.to(dry.inputs.device)
+        loss = objective.loss(said, heard, dry)
+    if not bool(torch.isfinite(loss.total)):
+        broken = [name for name, value in loss.terms.items() if not bool(torch.isfinite(value))]
+        raise ObjectiveError(
+            f"{', '.join(broken)} is not a number on the first rows", remedy="look at the inputs' scale"
+        )
+    return findings
+
+
+def _can_train(student: Model, objective: Objective, teacher: Teacher | None, rows: int) -> None:
     needs = objective.needs()
     if not any(weight > 0 for weight, _ in objective.terms()):
         raise ObjectiveError(
@@ -62,26 +90,8 @@ def check(
             expected="at least one parameter with requires_grad",
             remedy="was it frozen, or is it the teacher itself?",
         )
-    if len(batch) < needs.rows:
-        raise ObjectiveError(f"{objective!r} needs batches of at least {needs.rows} rows; a batch has {len(batch)}")
-    findings = _labels(needs.labels, task, classes, train)
-    if teacher is not None:
-        teacher.prepare(needs, classes)
-    dry = batch.rows(slice(0, max(DRY_ROWS, needs.rows)))
-    with torch.random.fork_rng(), torch.no_grad():
-        said = _student(student, dry, sorted(needs.student_layers))
-        _outputs(said.logits, task.output_size(classes))
-        heard = Signals() if teacher is None else teacher.signals(dry)
-        _targets(objective, heard)
-        objective.setup(said, heard, dry)
-        objective.to(dry.inputs.device)
-        loss = objective.loss(said, heard, dry)
-    if not bool(torch.isfinite(loss.total)):
-        broken = [name for name, value in loss.terms.items() if not bool(torch.isfinite(value))]
-        raise ObjectiveError(
-            f"{', '.join(broken)} is not a number on the first rows", remedy="look at the inputs' scale"
-        )
-    return findings
+    if rows < needs.rows:
+        raise ObjectiveError(f"{objective!r} needs batches of at least {needs.rows} rows; a batch has {rows}")
 
 
 def _labels(needed: bool, task: Task, classes: Sequence[str], train: Rows) -> list[Finding]:

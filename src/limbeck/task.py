@@ -22,9 +22,7 @@ class Task(Protocol):
     higher_is_better: ClassVar[bool]
     headline: ClassVar[tuple[str, ...]]
 
-    def check_labels(
-        self, labels: Shaped[Tensor, "*rows"], known: Bool[Tensor, "*rows"], classes: Sequence[str]
-    ) -> None:
+    def check_labels(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."], classes: Sequence[str]) -> None:
         """Raises `DataError` when a known label cannot be one of this task's."""
         ...
 

@@ -238,9 +238,16 @@ class Workshop:
         """Preflight; under the seed, because projectors are initialised on the dry batch."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            batch = self._batch(seed)
             return check(
-                student, lesson.teacher, lesson.objective, self.task, self.data.classes, batch, self.data.train
+                student,
+                lesson.teacher,
+                lesson.objective,
+                self.task,
+                self.data.classes,
+                self._batch(seed),
+                lesson.train,
+                lesson.augment,
+                lesson.augment_seed,
             )
 
     def _batch(self, seed: int) -> Batch:

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -151,9 +151,20 @@ def _step(term: Term, text: str) -> Step | Mixup:
     given = dict(zip(arguments, term.call.arguments, strict=False))
     for twice in given.keys() & term.call.keywords.keys():
         raise RecipeError(f"{name} was given {twice} twice in {text!r}")
-    step = kind(**given, **term.call.keywords)
+    given |= term.call.keywords
+    for field in fields(kind):
+        _refuse_other_type(name, field.name, field.type, given.get(field.name, field.default))
+    step = kind(**given)
     assert isinstance(step, Step | Mixup)
     return step
+
+
+def _refuse_other_type(step: str, argument: str, wanted: object, value: object) -> None:
+    """What a person wrote may be anything; the steps themselves may trust their annotations."""
+    if wanted is int and type(value) is not int:
+        raise RecipeError(f"{step} has {argument}={value!r}", expected="a whole number")
+    if wanted is float and type(value) not in (int, float):
+        raise RecipeError(f"{step} has {argument}={value!r}", expected="a number")
 
 
 def _written(step: object) -> str:

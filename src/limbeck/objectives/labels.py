@@ -9,7 +9,8 @@ A row and its partner count only where both labels are known. Read: memory.
 Deviation: the paper mixes the one-hot labels; the loss is linear in them, so mixing the losses is the same.
 """
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from limbeck.errors import ObjectiveError
@@ -33,18 +34,25 @@ class Labels(Objective):
         return known if batch.partner is None else known & batch.partner.known
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
-        """The loss of each row; rows that are not counted may hold anything finite.
+        """The loss of each row; rows that are not counted may hold any label, and any finite logits.
 
         Raises:
             ObjectiveError: When the batch holds no labels although some are said to be known.
         """
-        assert student.logits is not None
+        logits = student.logits
+        assert logits is not None
         if batch.labels is None:
             if batch.known.any():
                 raise ObjectiveError("the batch has no labels", expected="labels for the rows that `known` marks")
-            return student.logits.new_zeros(batch.mask.shape)
-        own = batch.task.label_loss(student.logits, batch.labels)
+            return logits.new_zeros(batch.mask.shape)
+        counted = self.counted(batch)
+
+        def loss(labels: Shaped[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+            # A row without a known label often holds -1, which a task may rightly refuse as a label.
+            return batch.task.label_loss(logits, torch.where(counted, labels, torch.zeros_like(labels)))
+
+        own = loss(batch.labels)
         if batch.partner is None:
             return own
         share = batch.partner.share.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
-        return share * own + (1 - share) * batch.task.label_loss(student.logits, batch.partner.labels)
+        return share * own + (1 - share) * loss(batch.partner.labels)

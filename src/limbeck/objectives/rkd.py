@@ -88,7 +88,7 @@ def _lengths(differences: Float[Tensor, "n n width"]) -> Float[Tensor, "n n"]:
     return torch.where(apart, torch.where(apart, squares, 1.0).sqrt(), 0.0)
 
 
-def _distance_loss(learnt: Float[Tensor, "n n width"], taught: Float[Tensor, "n n width"]) -> Float[Tensor, ""]:
+def _distance_loss(learnt: Float[Tensor, "n n width"], taught: Float[Tensor, "n n taught"]) -> Float[Tensor, ""]:
     pairs = ~torch.eye(learnt.shape[0], dtype=torch.bool, device=learnt.device)
     return _mean_over(pairs, huber_loss(_in_means(learnt, pairs), _in_means(taught, pairs), reduction="none"))
 
@@ -100,7 +100,7 @@ def _in_means(differences: Float[Tensor, "n n width"], pairs: Tensor) -> Float[T
     return lengths / torch.where(mean > 0, mean, 1.0)
 
 
-def _angle_loss(learnt: Float[Tensor, "n n width"], taught: Float[Tensor, "n n width"]) -> Float[Tensor, ""]:
+def _angle_loss(learnt: Float[Tensor, "n n width"], taught: Float[Tensor, "n n taught"]) -> Float[Tensor, ""]:
     other = ~torch.eye(learnt.shape[0], dtype=torch.bool, device=learnt.device)
     triplets = other[:, :, None] & other[:, None, :] & other[None, :, :]
     return _mean_over(triplets, huber_loss(_cosines(learnt), _cosines(taught), reduction="none"))

@@ -33,9 +33,7 @@ class Classification:
     higher_is_better: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "ece")
 
-    def check_labels(
-        self, labels: Shaped[Tensor, " rows"], known: Bool[Tensor, " rows"], classes: Sequence[str]
-    ) -> None:
+    def check_labels(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."], classes: Sequence[str]) -> None:
         """Checks that each known label is the number of a class.
 
         Raises:

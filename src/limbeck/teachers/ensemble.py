@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from limbeck.data.augment import Augmentation
+from limbeck.data.rows import Rows
 from limbeck.divergences import tempered
 from limbeck.errors import TeacherError
 from limbeck.objective import Needs
@@ -64,6 +66,15 @@ class EnsembleTeacher:
         for teacher in self.members:
             teacher.prepare(replace(needs, soft=frozenset(), logits=True), classes)
         self.fingerprint = self._combined()
+
+    def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
+        """Asks every member.
+
+        Raises:
+            RecordingError: When a recorded member is of other rows or another augmentation.
+        """
+        for teacher in self.members:
+            teacher.fits(rows, augment, augment_seed)
 
     def signals(self, batch: Batch) -> Signals:
         """The log of the members' mean probabilities, as logits, in at least float32.

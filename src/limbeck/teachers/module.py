@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from limbeck.data.augment import Augmentation
+from limbeck.data.rows import Rows
 from limbeck.errors import ModelError, TeacherError, did_you_mean
 from limbeck.model import Model
 from limbeck.objective import Needs
@@ -17,8 +19,8 @@ class ModuleTeacher:
     """Any network as a teacher.
 
     The model is frozen IN PLACE: `prepare` switches it (and the network inside, which code elsewhere may share) to eval
-    mode and turns `requires_grad` off on all its parameters, and neither is undone. Give a `copy.deepcopy` of a network
-    that must go on training elsewhere. From then on every call checks that nobody changed it.
+    mode, turns `requires_grad` off on all its parameters and drops their gradients, and none of it is undone. Give a
+    `copy.deepcopy` of a network that must go on training elsewhere. From then on every call checks that nobody changed it.
 
     Args:
         model: The network with its input transform and classes.
@@ -59,9 +61,12 @@ class ModuleTeacher:
                 remedy=error.remedy,
             ) from error
         self._layers = tuple(sorted(needs.teacher_layers))
-        self.model.eval().requires_grad_(False)
+        self.model.eval().requires_grad_(False).zero_grad(set_to_none=True)
         self.fingerprint = self.model.fingerprint()
         self._seal = Seal.of(self.model)
+
+    def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
+        """A network answers any rows in any view."""
 
     def signals(self, batch: Batch) -> Signals:
         """Logits in the data's class order and the features asked for, without gradient.
@@ -107,7 +112,8 @@ class Seal:
     """What a frozen module looked like, cheap enough to compare at every step.
 
     It notices train mode, `requires_grad`, submodules and tensors that were replaced or removed, and every in-place
-    change that autograd counts. It cannot notice writes through `tensor.data`; a fingerprint does.
+    change that autograd counts. Fused optimisers' changes it does not count; no optimiser moves a tensor without a
+    gradient, so the seal notices a gradient too. It cannot notice writes through `tensor.data`; a fingerprint does.
     """
 
     modules: tuple[tuple[str, nn.Module, tuple[nn.Module | None, ...]], ...]
@@ -141,6 +147,8 @@ class Seal:
                 return f"{path} was changed in place"
             if tensor.requires_grad:
                 return f"{path} asks for gradients"
+            if tensor.grad is not None:
+                return f"{path} holds a gradient, by which an optimiser may have moved it"
         return None
 
 

@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from limbeck.data.augment import Augmentation
+from limbeck.data.rows import Rows
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 
@@ -26,6 +28,19 @@ class Teacher(Protocol):
 
         Raises:
             TeacherError: When this teacher cannot, saying what it can and what to do.
+        """
+        ...
+
+    def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
+        """Makes sure, once and before training, that the batches to come are ones this teacher can answer.
+
+        Args:
+            rows: The rows that will be trained on.
+            augment: Their augmentation, None without one.
+            augment_seed: The seed of the augmentation; it says nothing without one.
+
+        Raises:
+            RecordingError: When this is a recording of other rows, or of another augmentation or seed.
         """
         ...
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from limbeck.model import Model
 from limbeck.signals import Batch, Signals
+from limbeck.training.layout import unsafe_channels_last
 from limbeck.training.loop import Lesson
 from limbeck.training.plan import Plan, Precision
 from limbeck.training.step import Step
@@ -54,14 +55,14 @@ def probe(
     with torch.no_grad():
         said = Signals() if lesson.teacher is None else lesson.teacher.signals(ready)
     asking = time.perf_counter() - started
-    convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    layouts = any(isinstance(module, nn.Conv2d) for module in model.modules()) and not unsafe_channels_last(model)
     with torch.random.fork_rng():
         names: tuple[Precision, ...] = ("float32", "bfloat16")
         choices = [
             (name, layout)
             for name in names
             for layout in (False, True)
-            if precision in (None, name) and (convolutional or not layout)
+            if precision in (None, name) and (layouts or not layout)
         ]
         steps: dict[tuple[Precision, bool], _Candidate] = {}
         times: dict[tuple[Precision, bool], list[float]] = {}

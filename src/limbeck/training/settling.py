@@ -6,9 +6,11 @@ import torch
 
 from limbeck.budget import Budget
 from limbeck.data.loader import steps_per_epoch
+from limbeck.errors import ModelError
 from limbeck.model import Model
 from limbeck.recipe import Recipe
 from limbeck.signals import Batch
+from limbeck.training.layout import unsafe_channels_last
 from limbeck.training.loop import Lesson
 from limbeck.training.plan import Plan
 from limbeck.training.probe import probe
@@ -51,11 +53,22 @@ def settle(
 
     Returns:
         The settled recipe, and what was chosen and why, in sentences.
+
+    Raises:
+        ModelError: When the recipe asks for a layout in which the student cannot be trained.
     """
     training, budget = recipe.training, Budget.parse(recipe.budget)
     epoch = steps_per_epoch(len(lesson.train), training.batch)
     open_ended = training.precision == "auto" or training.channels_last == "auto" or budget.unit == "seconds"
     said = []
+    unsafe = unsafe_channels_last(student)
+    if unsafe and training.channels_last is True:
+        raise ModelError(
+            f"the layer {unsafe} of the student cannot be trained in the channels-last layout: torch corrupts memory there",
+            remedy="training.channels_last: false, or input channels of that layer that are a multiple of 8",
+        )
+    if unsafe and training.channels_last == "auto":
+        said.append(f"layout: the default one, because torch corrupts memory in {unsafe} when channels come last")
     if open_ended:
         settled = training.model_copy(update={"precision": "float32", "channels_last": False})
         draft = plan_of(recipe.model_copy(update={"training": settled, "budget": "1 steps"}), 0, len(lesson.train))

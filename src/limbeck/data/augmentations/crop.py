@@ -28,7 +28,7 @@ class Crop:
     padding: int = 4
 
     def __post_init__(self) -> None:
-        if type(self.padding) is not int or self.padding < 1:
+        if self.padding < 1:
             raise RecipeError(f"crop has padding={self.padding!r}", expected="a whole number of pixels, at least 1")
 
     def __call__(

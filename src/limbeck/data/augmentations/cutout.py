@@ -26,7 +26,7 @@ class Cutout:
     size: int = 8
 
     def __post_init__(self) -> None:
-        if type(self.size) is not int or self.size < 1:
+        if self.size < 1:
             raise RecipeError(f"cutout has size={self.size!r}", expected="a whole number of pixels, at least 1")
 
     def __call__(

@@ -32,7 +32,7 @@ class Mixup:
     alpha: float = 0.2
 
     def __post_init__(self) -> None:
-        if type(self.alpha) not in (int, float) or not 0 < self.alpha <= 100:
+        if not 0 < self.alpha <= 100:
             raise RecipeError(f"mixup has alpha={self.alpha!r}", expected="a number above 0, at most 100")
         object.__setattr__(self, "alpha", float(self.alpha))
 

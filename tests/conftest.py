@@ -1,0 +1,30 @@
+"""Fixtures that several test files use."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from limbeck.data.rows import TensorRows
+from limbeck.data.source import Data, load
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small networks are slower on several threads, and very slow where other processes want the cores too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def few(digits: Data) -> TensorRows:
+    """200 training rows whose positions are not in the order of their ids."""
+    order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(3))
+    return digits.train.select(order[:200])
