@@ -40,7 +40,8 @@ def line(said: Answers, number: int, bias: float) -> str:
     wrong = answered != said.labels
     of_class = said.labels == number
     right = 1 - float(wrong[of_class].float().mean())
-    return f"{int(wrong.sum())} errors, {int(wrong[of_class].sum())} of them on its {int(of_class.sum())} rows ({right:.1%} right)"
+    own = f"{int(wrong[of_class].sum())} of them on its {int(of_class.sum())} rows ({right:.1%} right)"
+    return f"{int(wrong.sum())} errors, {own}"
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
     python benchmarks/kill_resume.py --kills 20
 
-Runs a small chain (record, hint, mixup, dropout, EMA) once without interruption. Then runs it again with `--resume`, killing the process after a random time
-until the kills are used up, and lets it finish. Prints when the kills fell, how far the run had got, and whether the
-weights of student and control are equal.
+Runs a small chain (record, hint, mixup, dropout, EMA) once without interruption. Then runs it again with `--resume`,
+killing the process after a random time until the kills are used up, and lets it finish. Prints when the kills fell, how
+far the run had got, and whether the weights of student and control are equal.
 """
 
 import argparse

@@ -189,6 +189,7 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(few: TensorRows, tmp_pa
 KILLED = Path(__file__).with_name("killed_recorder.py")
 
 
+@pytest.mark.slow
 def test_killed_at_every_write_and_resumed_ends_in_the_same_bytes(tmp_path: Path) -> None:
     """Attempt n ends by SIGKILL just before it opens, renames or removes something in the folder for the n-th time.
 

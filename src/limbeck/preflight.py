@@ -42,7 +42,8 @@ def check(
         classes: The data's classes.
         batch: A full training batch; its first rows become the dry batch.
         train: The training rows.
-        augment: Their augmentation, with `augment_seed`; a recording of another one is refused.
+        augment: Their augmentation; a recording of another one is refused.
+        augment_seed: The seed of the augmentation, likewise.
 
     Raises:
         ObjectiveError, TeacherError, ModelError, DataError, RecordingError: The first thing that makes it pointless.

@@ -42,7 +42,8 @@ def teacher(what: Any, shape: Shape) -> Teacher:
         return what
     raise TeacherError(
         f"a {type(what).__name__} cannot teach",
-        expected="a module, a run folder, a recording, a model's text, a list of them, or an object that keeps the Teacher protocol",
+        expected="a module, a run folder, a recording, a model's text, a list of them, or an object that keeps the "
+        "protocol limbeck.teachers.protocol.Teacher",
     )
 
 

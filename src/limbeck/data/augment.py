@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -140,7 +140,7 @@ def _step(term: Term, text: str) -> Step | Mixup:
     if name not in known_names():
         raise RecipeError(f"no augmentation is called {name!r}", remedy=did_you_mean(name, known_names()))
     module = importlib.import_module(f"{augmentations.__name__}.{name}")
-    kind = next(v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__)
+    kind: Any = next(v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__)
     arguments = list(inspect.signature(kind).parameters)
     for keyword in term.call.keywords:
         if keyword not in arguments:

@@ -20,7 +20,8 @@ class ModuleTeacher:
 
     The model is frozen IN PLACE: `prepare` switches it (and the network inside, which code elsewhere may share) to eval
     mode, turns `requires_grad` off on all its parameters and drops their gradients, and none of it is undone. Give a
-    `copy.deepcopy` of a network that must go on training elsewhere. From then on every call checks that nobody changed it.
+    `copy.deepcopy` of a network that must go on training elsewhere. From then on every call checks that nobody
+    changed it.
 
     Args:
         model: The network with its input transform and classes.

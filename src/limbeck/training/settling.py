@@ -64,7 +64,7 @@ def settle(
     unsafe = unsafe_channels_last(student)
     if unsafe and training.channels_last is True:
         raise ModelError(
-            f"the layer {unsafe} of the student cannot be trained in the channels-last layout: torch corrupts memory there",
+            f"the student's layer {unsafe} cannot be trained in the channels-last layout: torch corrupts memory there",
             remedy="training.channels_last: false, or input channels of that layer that are a multiple of 8",
         )
     if unsafe and training.channels_last == "auto":
