@@ -55,6 +55,7 @@ def test_the_resolved_recipe_reproduces_the_run(run: Run, tmp_path: Path) -> Non
 
     recipe = Recipe.read(run.folder / "recipe.yaml").replace(to=tmp_path / "again")
     assert recipe.budget.endswith("steps")
+    assert recipe.training.threads == torch.get_num_threads()
     again = run_recipe(recipe)
     assert same_bits(weights(run), weights(again))
     assert same_bits(weights(run, "control"), weights(again, "control"))
@@ -118,7 +119,9 @@ def test_two_runs_in_a_process_do_not_touch(teacher: Run, tmp_path: Path) -> Non
 def test_a_module_and_its_text_give_the_same_run(teacher: Run, tmp_path: Path) -> None:
     taught = small(teacher.student(), tmp_path / "object", budget="1 epochs", control=False)
     by_text = small(str(teacher.folder), tmp_path / "text", budget="1 epochs", control=False)
+    by_run = small(teacher, tmp_path / "run", budget="1 epochs", control=False)
     assert same_bits(weights(taught), weights(by_text))
+    assert same_bits(weights(taught), weights(by_run))
 
 
 class Net(nn.Module):

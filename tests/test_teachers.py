@@ -173,11 +173,32 @@ def test_training_a_student_beside_it_moves_nothing(rows: TensorRows, batch: Bat
     assert teacher.fingerprint == before
 
 
-def test_a_write_that_autograd_does_not_count_shows_in_the_fingerprint(batch: Batch) -> None:
+def fused_and_cleared(network: nn.Module) -> None:
+    stepped(network, lambda parameters: torch.optim.AdamW(parameters, fused=True))
+    network.zero_grad()
+
+
+PAST_AUTOGRAD: dict[str, Callable[[nn.Module], object]] = {
+    "fused": fused_and_cleared,
+    "data": lambda network: network.head[3].bias.data.add_(1e-3),
+    "statistics": lambda network: network.stem[0][1].running_var.data.mul_(1.001),
+}
+
+
+@pytest.mark.parametrize("how", PAST_AUTOGRAD)
+def test_a_write_that_autograd_does_not_count_is_found_in_turn_and_by_the_fingerprint(batch: Batch, how: str) -> None:
     teacher = prepared()
-    before = teacher.fingerprint
-    teacher.model.network.head[3].bias.data.add_(1)
-    teacher.signals(batch)
+    before, tensors = teacher.fingerprint, len(teacher.model.state_dict())
+    for _ in range(tensors + 1):
+        teacher.signals(batch)
+    PAST_AUTOGRAD[how](teacher.model.network)
+
+    def ask_in_turn() -> None:
+        for _ in range(tensors):
+            teacher.signals(batch)
+
+    with pytest.raises(TeacherError, match="was changed in place, past autograd"):
+        ask_in_turn()
     teacher.prepare(LOGITS, CLASSES)
     assert teacher.fingerprint != before
 
@@ -185,7 +206,7 @@ def test_a_write_that_autograd_does_not_count_shows_in_the_fingerprint(batch: Ba
 def test_the_seal_holds_through_a_move_of_device_and_inference_tensors() -> None:
     with torch.inference_mode():
         module = nn.Linear(2, 2).eval().requires_grad_(False)
-    assert Seal.of(module).broken() is None
+    assert Seal(module).broken() is None
     teacher = prepared()
     assert teacher.to(torch.device("meta")).to(torch.device("meta")) is teacher
 

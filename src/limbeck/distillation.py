@@ -14,6 +14,7 @@ from limbeck.recipe import Recipe
 from limbeck.records import SeedResult
 from limbeck.reporting.html import report
 from limbeck.run import Run
+from limbeck.training.engine import threads
 from limbeck.workshop import Given, Workshop
 
 
@@ -36,8 +37,8 @@ def distill(
     """Makes a student that behaves like its teacher, beside the same student trained alone.
 
     Args:
-        teacher: A module, a run folder, a recording, a model's text, a list of these (an ensemble); None trains the
-            student on the labels alone.
+        teacher: A module, a run or its folder, a recording, a model's text, a list of these (an ensemble); None trains
+            the student on the labels alone.
         student: A model's text such as `cnn(size=16)`, a module (its weights are the start; a copy is trained), or a
             function without arguments that builds one (called under each seed).
         data: A known name, (inputs, labels), a torch dataset, a dict of splits, or `Data`.
@@ -60,6 +61,8 @@ def distill(
     Returns:
         The finished run; `run.student()` is the module, `run.folder / "report.html"` the report.
     """
+    if isinstance(teacher, Run):
+        teacher = str(teacher.folder)
     source = str(data) if isinstance(data, str | Path) else "<object>"
     spec = {"source": source} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
     spec |= {key: more.pop(key) for key in ("path", "labelled", "omit") if key in more}
@@ -114,9 +117,10 @@ def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress) -> Run:
         shop.resolve()
     results: list[SeedResult] = []
     try:
-        for seed in shop.recipe.all_seeds():
-            results.append(shop.apprentice(seed))
-            shop.write("running", results)
+        with threads(shop.recipe.training.threads):
+            for seed in shop.recipe.all_seeds():
+                results.append(shop.apprentice(seed))
+                shop.write("running", results)
     except (Interrupted, KeyboardInterrupt):
         shop.write("interrupted", results)
         raise

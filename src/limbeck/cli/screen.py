@@ -50,7 +50,7 @@ class Screen:
         """Shows an answer to a person; nothing when a machine asked."""
         if not self.json:
             for thing in things:
-                self.answers.print(thing, markup=False)
+                self.answers.print(thing, markup=False, soft_wrap=isinstance(thing, str))
 
     def answer(self, values: Mapping[str, Any]) -> None:
         """Gives the answer to a machine; nothing when a person asked."""

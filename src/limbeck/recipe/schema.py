@@ -75,7 +75,9 @@ class TrainingSpec(_Strict):
         clip: Longest gradient (Euclidean norm), above 0; None for no clipping.
         ema: Decay of a moving average of the weights, between 0 and 1, such as 0.999; None for none.
         precision: "auto" measures and says what it chose.
-        channels_last: Memory layout of images; "auto" decides by the device and says so.
+        channels_last: Memory layout of images; "auto" measures and says what it chose.
+        threads: Threads of the processor, 1 or more; None takes as many as torch does, and the run's recipe keeps how
+            many that were, because another number sums in another order and gives other last bits.
     """
 
     batch: int = Field(default=128, ge=1)
@@ -89,6 +91,7 @@ class TrainingSpec(_Strict):
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: Literal["auto", True, False] = "auto"
+    threads: int | None = Field(default=None, ge=1)
 
 
 class Link(_Strict):

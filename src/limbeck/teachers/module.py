@@ -1,6 +1,6 @@
 """A live network as a teacher: frozen in place, and watched so that nobody moves it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,7 +64,7 @@ class ModuleTeacher:
         self._layers = tuple(sorted(needs.teacher_layers))
         self.model.eval().requires_grad_(False).zero_grad(set_to_none=True)
         self.fingerprint = self.model.fingerprint()
-        self._seal = Seal.of(self.model)
+        self._seal = Seal(self.model)
 
     def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
         """A network answers any rows in any view."""
@@ -95,7 +95,7 @@ class ModuleTeacher:
             self._refuse_moved(self._seal)
         self.model.to(device)
         if self._seal is not None:
-            self._seal = Seal.of(self.model)
+            self._seal = Seal(self.model)
         return self
 
     def _refuse_moved(self, seal: "Seal") -> None:
@@ -109,50 +109,86 @@ class ModuleTeacher:
 
 
 @dataclass(frozen=True)
+class SealedTensor:
+    """A parameter or buffer as it was when it was sealed.
+
+    `owner` is the module's own dictionary: a lookup in it is what makes the check cheap.
+    """
+
+    path: str
+    owner: Mapping[str, Tensor | None]
+    key: str
+    tensor: Tensor
+    version: int
+    address: int
+    checksum: int | None
+
+    def broken(self) -> str | None:
+        """What changed since, as far as it shows without reading the numbers."""
+        if self.owner.get(self.key) is not self.tensor or self.tensor.data_ptr() != self.address:
+            return f"{self.path} was replaced"
+        if _version(self.tensor) != self.version:
+            return f"{self.path} was changed in place"
+        if self.tensor.requires_grad:
+            return f"{self.path} asks for gradients"
+        # Fused optimisers write without being counted, but only where there is a gradient.
+        if self.tensor.grad is not None:
+            return f"{self.path} holds a gradient, so that an optimiser may have changed it"
+        return None
+
+
 class Seal:
     """What a frozen module looked like, cheap enough to compare at every step.
 
-    It notices train mode, `requires_grad`, submodules and tensors that were replaced or removed, and every in-place
-    change that autograd counts. Fused optimisers' changes it does not count; no optimiser moves a tensor without a
-    gradient, so the seal notices a gradient too. It cannot notice writes through `tensor.data`; a fingerprint does.
+    Every check notices train mode, gradients, replaced submodules and tensors, and every in-place change that autograd
+    counts. Changes it does not count (fused optimisers, `tensor.data`) are found by the numbers themselves: on the CPU
+    each check reads one tensor, in turn; on other devices, where reading waits for the device, only a fingerprint does.
+
+    Args:
+        module: The module, sealed as it is now.
     """
 
-    modules: tuple[tuple[str, nn.Module, tuple[nn.Module | None, ...]], ...]
-    tensors: tuple[tuple[str, dict[str, Tensor | None], str, Tensor, int, int], ...]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> "Seal":
-        """Seals a module as it is now."""
-        modules, tensors = [], []
+    def __init__(self, module: nn.Module) -> None:
+        self.modules: list[tuple[str, nn.Module, tuple[nn.Module | None, ...]]] = []
+        self.tensors: list[SealedTensor] = []
+        self._turn = 0
         for name, part in module.named_modules():
-            modules.append((name or "the model", part, tuple(part._modules.values())))
-            # The dictionaries themselves, since a lookup in them is what makes the check cheap.
+            self.modules.append((name or "the model", part, tuple(part._modules.values())))
             for owner in (part._parameters, part._buffers):
                 for key, tensor in owner.items():
                     if tensor is not None:
-                        path = f"{name}.{key}" if name else key
-                        tensors.append((path, owner, key, tensor, _version(tensor), tensor.data_ptr()))
-        return cls(tuple(modules), tuple(tensors))
+                        path, seen = f"{name}.{key}" if name else key, (_version(tensor), tensor.data_ptr())
+                        self.tensors.append(SealedTensor(path, owner, key, tensor, *seen, _checksum(tensor)))
 
     def broken(self) -> str | None:
-        """What changed since, None when nothing did."""
+        """What changed since, None when nothing is known to have."""
         for name, part, children in self.modules:
             if part.training:
                 return f"{name} is in train mode"
             if tuple(part._modules.values()) != children:
                 return f"the submodules of {name} were replaced"
-        for path, owner, key, tensor, version, address in self.tensors:
-            if owner.get(key) is not tensor or tensor.data_ptr() != address:
-                return f"{path} was replaced"
-            if _version(tensor) != version:
-                return f"{path} was changed in place"
-            if tensor.requires_grad:
-                return f"{path} asks for gradients"
-            if tensor.grad is not None:
-                return f"{path} holds a gradient, by which an optimiser may have moved it"
+        for sealed in self.tensors:
+            if (change := sealed.broken()) is not None:
+                return change
+        if self.tensors:
+            self._turn = (self._turn + 1) % len(self.tensors)
+            sealed = self.tensors[self._turn]
+            if _checksum(sealed.tensor) != sealed.checksum:
+                return f"{sealed.path} was changed in place, past autograd"
         return None
 
 
 def _version(tensor: Tensor) -> int:
     # Tensors made in inference mode keep no count; outside of it nobody can change them.
     return -1 if tensor.is_inference() else tensor._version
+
+
+_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _checksum(tensor: Tensor) -> int | None:
+    """The sum of a tensor's bits read as whole numbers; None where reading it would have to wait."""
+    words = _WORDS.get(tensor.element_size())
+    if tensor.device.type != "cpu" or words is None or tensor.is_quantized:
+        return None
+    return int(tensor.detach().view(words).sum())

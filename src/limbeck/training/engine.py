@@ -1,13 +1,26 @@
 """Devices, processes and trackers, through accelerate; precision stays ours (law 6)."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from limbeck.errors import RecipeError
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Runs the block with so many threads of the processor, and puts the number back; None leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def engine(device: str, trackers: Sequence[str], folder: Path, *, run: str, config: Mapping[str, Any]) -> Accelerator:

@@ -84,4 +84,5 @@ def settle(
             said.append(f"budget: {budget} is {steps} steps at {1e3 * found.seconds_per_step:.1f} ms a step")
     else:
         steps = budget.steps(epoch)
+    training = training.model_copy(update={"threads": training.threads or torch.get_num_threads()})
     return recipe.model_copy(update={"training": training, "budget": f"{steps} steps"}), said
