@@ -153,19 +153,19 @@ def test_decoded_answers_are_ranked():
 
 def test_panels_by_hand():
     outputs = torch.eye(3)[[0, 0, 1, 1, 1]] * 2
-    labels = torch.tensor([0, 1, 1, 1, 0])
+    labels = torch.tensor([0, 1, 1, 1, 1])
     table, matrix, curve = TASK.panels(outputs, labels, everything(labels), ("x", "y", "z"))
     assert table.data["columns"] == ["class", "precision", "recall", "f1", "rows"]
     assert table.data["rows"] == [
-        ["x", 0.5, 0.5, 0.5, 2],
-        ["y", pytest.approx(2 / 3), pytest.approx(2 / 3), pytest.approx(2 / 3), 3],
+        ["x", 0.5, 1.0, pytest.approx(2 / 3), 1],
+        ["y", 1.0, 0.75, pytest.approx(6 / 7), 4],
         ["z", 0.0, 0.0, 0.0, 0],
     ]
     # rows are the truth, columns the answer
-    assert matrix.data == {"labels": ["x", "y", "z"], "values": [[1, 1, 0], [1, 2, 0], [0, 0, 0]]}
+    assert matrix.data == {"labels": ["x", "y", "z"], "values": [[1, 0, 0], [1, 3, 0], [0, 0, 0]]}
     confidence = math.exp(2) / (math.exp(2) + 2)
     assert curve.data["x"] == pytest.approx([confidence])
-    assert curve.data["y"] == pytest.approx([0.6])
+    assert curve.data["y"] == pytest.approx([0.8])
     assert curve.data["counts"] == [5]
     assert curve.data["diagonal"] is True
     assert [panel.kind for panel in (table, matrix, curve)] == ["table", "matrix", "curve"]

@@ -346,3 +346,8 @@ def test_rows_without_some_labels_keep_those_whose_label_is_unknown():
         torch.arange(1, 6)
     )
     assert rows.without(0, 2).ids.tolist() == [0, 1, 4]
+
+
+def test_a_label_that_is_unknown_stays_so_when_it_is_asked_to_be_kept():
+    rows = TensorRows.of(torch.zeros(4, 1), torch.tensor([1, 2, 1, 2])).hide_labels(torch.tensor([0, 1]))
+    assert rows.hide_labels(torch.tensor([1, 2])).known.tolist() == [False, True, False, False]

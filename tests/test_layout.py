@@ -32,5 +32,5 @@ def test_auto_says_why_and_an_explicit_wish_is_refused(tmp_path: Path) -> None:
     run = small(None, tmp_path / "run", progress=Listening(), training={"channels_last": "auto"}, **student)
     assert run.recipe().training.channels_last is False
     assert any("torch corrupts memory" in sentence for sentence in said)
-    with pytest.raises(ModelError, match=r"the layer network\.layer2.* cannot be trained in the channels-last layout"):
+    with pytest.raises(ModelError, match=r"the student's layer network\.layer2.* cannot be trained in the channels-last layout"):
         small(None, tmp_path / "other", training={"channels_last": True}, **student)

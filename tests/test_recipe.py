@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import RecipeError
 from limbeck.recipe import Recipe
 
-SHIPPED = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml")) + [
-    Path(__file__).parents[1] / "src/limbeck/cli/demo.yaml"
-]
+ROOT = Path(__file__).parents[1]
+SHIPPED = [*sorted((ROOT / "recipes").glob("*.yaml")), ROOT / "src/limbeck/cli/demo.yaml"]
+# A busy machine is slow, not wrong.
+unhurried = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,8}", fullmatch=True)
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -86,6 +87,7 @@ chains = st.fixed_dictionaries(
 )
 
 
+@unhurried
 @given(st.one_of(plain_recipes, chains))
 def test_reading_back_what_was_written_changes_nothing(values: dict[str, Any]) -> None:
     recipe = Recipe.make(**values)
@@ -95,6 +97,7 @@ def test_reading_back_what_was_written_changes_nothing(values: dict[str, Any]) -
     assert again.links() == recipe.links()
 
 
+@unhurried
 @given(chains)
 def test_every_link_is_a_whole_recipe(values: dict[str, Any]) -> None:
     recipe = Recipe.make(**values)
@@ -287,6 +290,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         Recipe.read(tmp_path / "large.yaml")
 
 
+@unhurried
 @given(st.text(max_size=200))
 def test_no_text_makes_reading_crash(text: str) -> None:
     try:
@@ -295,6 +299,7 @@ def test_no_text_makes_reading_crash(text: str) -> None:
         pass
 
 
+@unhurried
 @given(plain_recipes, st.text(max_size=20))
 def test_no_override_makes_reading_crash(values: dict[str, Any], change: str) -> None:
     try:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from limbeck.cli import catalogue, runs, training
 from limbeck.cli.screen import Screen
@@ -13,8 +14,19 @@ from limbeck.errors import LimbeckError, StorageError
 EXIT_CODES = """Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; 6 run folder or
 recording; 7 training; 8 disk; 130 interrupted."""
 
+
+class _Command(TyperCommand):
+    # What typer hands to a command is else a parent class of what it tells the command to annotate.
+    context_class = typer.Context
+
+
+class _Group(TyperGroup):
+    context_class = typer.Context
+
+
 app = typer.Typer(
     name="limbeck",
+    cls=_Group,
     help="Make a small model that behaves like a big one, prove it, and ship it.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -24,15 +36,15 @@ app = typer.Typer(
 )
 
 _MAKE, _ASK, _LOOK = "Make", "Ask a finished run", "Look up"
-app.command(rich_help_panel=_MAKE)(training.demo)
-app.command(rich_help_panel=_MAKE)(training.distill)
-app.command(rich_help_panel=_MAKE)(training.chain)
-app.command(rich_help_panel=_ASK)(runs.evaluate)
-app.command(rich_help_panel=_ASK)(runs.predict)
-app.command(rich_help_panel=_ASK)(runs.report)
-app.command(rich_help_panel=_LOOK)(catalogue.methods)
-app.command(rich_help_panel=_LOOK)(catalogue.models)
-app.command(rich_help_panel=_LOOK)(catalogue.version)
+app.command(cls=_Command, rich_help_panel=_MAKE)(training.demo)
+app.command(cls=_Command, rich_help_panel=_MAKE)(training.distill)
+app.command(cls=_Command, rich_help_panel=_MAKE)(training.chain)
+app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)
+app.command(cls=_Command, rich_help_panel=_ASK)(runs.predict)
+app.command(cls=_Command, rich_help_panel=_ASK)(runs.report)
+app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.methods)
+app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.models)
+app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.version)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,16 +3,16 @@
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from limbeck.errors import DataError, did_you_mean
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
-def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> np.ndarray[Any, Any]:
+def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shaped[np.ndarray, "..."]:
     """Reads rows.
 
     Args:
@@ -52,7 +52,7 @@ def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> np.nd
     return array
 
 
-def _array(path: Path) -> np.ndarray[Any, Any]:
+def _array(path: Path) -> Shaped[np.ndarray, "..."]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -72,7 +72,7 @@ def _array(path: Path) -> np.ndarray[Any, Any]:
         ) from error
 
 
-def _image(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> np.ndarray[Any, Any]:
+def _image(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shaped[np.ndarray, "..."]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ModuleNotFoundError as error:
@@ -86,7 +86,7 @@ def _image(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> np.
                 warn(f"{path}: brought from {image.mode} to {mode}, as the run was trained")
             if image.size != size:
                 warn(f"{path}: brought from {image.size} to {size} pixels (width, height), as the run was trained")
-            pixels = np.asarray(image.convert(mode).resize(size, Image.Resampling.BILINEAR))
+            pixels = np.array(image.convert(mode).resize(size, Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read: {error}", expected="an image") from error
     return pixels[None, None] if mode == "L" else pixels.transpose(2, 0, 1)[None]

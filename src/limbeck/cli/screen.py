@@ -59,7 +59,7 @@ class Screen:
 
     def warn(self, message: str) -> None:
         """Says something on stderr, even when quiet."""
-        self.errors.print(Text(message, style="yellow"))
+        self.errors.print(Text(message, style="yellow"), soft_wrap=True)
 
     def fail(self, error: LimbeckError, cause: BaseException | None = None) -> None:
         """Says an error and leaves with its exit code.

@@ -185,9 +185,7 @@ class Recipe(_Strict):
         if not self.chain and not self.student:
             raise spellings.wrong("student is missing", "such as student: cnn(size=16)", "`limbeck models` lists them")
         if not self.chain and self.record is not None and not self.teacher:
-            raise spellings.wrong(
-                "record is set, but there is no teacher to record", "", "set teacher, or delete record"
-            )
+            raise spellings.wrong("there is no teacher to record", "", "set teacher, or delete record", key="record")
         names = [link_name(link, index, self.student) for index, link in enumerate(self.chain)]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
             raise spellings.wrong(
@@ -312,7 +310,7 @@ def _plain_link(link: Link) -> dict[str, Any]:
 def _link_values(recipe: Recipe) -> list[dict[str, Any]]:
     """The merged values of each link, not yet checked."""
     base = _plain(recipe)
-    del base["chain"]
+    base.pop("chain", None)
     merged: list[dict[str, Any]] = []
     folders: dict[str, str] = {}
     for index, link in enumerate(recipe.chain):

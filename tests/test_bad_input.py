@@ -1,0 +1,207 @@
+"""What goes wrong outside is said before work starts, with an exit code and a remedy, and nothing finished is lost."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_runs import weights
+
+from limbeck.cli import main
+from limbeck.records import read_record
+
+RECIPE = """\
+data: {source: digits, valid: 0.1, test: 0.2}
+student: mlp(size=16)
+budget: 2 epochs
+training: {batch: 64, lr: 0.01, precision: float32, channels_last: false, threads: 1}
+device: cpu
+"""
+
+# Data and students of a person's own, as `package.module:function`.
+OWN = """
+import numpy as np
+from torch import nn
+
+def rows(count=200, classes=4):
+    generator = np.random.default_rng(0)
+    return generator.random((count, 1, 8, 8), dtype=np.float32), np.arange(count) % classes
+
+def good():
+    return rows()
+
+def nan():
+    inputs, labels = rows()
+    inputs[7, 0, 3, 3] = np.nan
+    return inputs, labels
+
+def empty():
+    inputs, labels = rows()
+    return {"train": (inputs, labels), "valid": (inputs[:0], labels[:0]), "test": (inputs, labels)}
+
+def negative():
+    inputs, labels = rows()
+    labels[5] = -3
+    return {"train": (inputs, labels), "classes": ["a", "b", "c", "d"]}
+
+def too_many():
+    inputs, labels = rows()
+    late = labels.copy()
+    late[5] = 99
+    return {"train": (inputs, labels), "valid": (inputs, labels), "test": (inputs, late), "classes": list("abcd")}
+
+def short():
+    inputs, labels = rows()
+    return inputs, labels[:-1]
+
+def frozen():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return network.requires_grad_(False)
+
+def narrow():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
+"""
+
+
+class Desk:
+    """A folder with a recipe, and what the command line says there."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        (folder / "mine.yaml").write_text(RECIPE)
+
+    def refuses(self, *changes: str, code: int, to: str = "run") -> str:
+        """Runs the recipe with changes, checks the exit code, and gives what was said on stderr."""
+        settings = [word for change in changes for word in ("--set", change)]
+        with pytest.raises(SystemExit) as left:
+            main(["distill", "mine.yaml", "--to", to, "--quiet", *settings])
+        said = self.capsys.readouterr()
+        assert left.value.code == code, said.err
+        assert "Traceback" not in said.err
+        assert said.out == ""
+        return said.err
+
+    def makes(self, *changes: str, to: str) -> None:
+        """Runs the recipe with changes, and expects no trouble."""
+        settings = [word for change in changes for word in ("--set", change)]
+        with pytest.raises(SystemExit) as left:
+            main(["distill", "mine.yaml", "--to", to, "--quiet", *settings])
+        assert not left.value.code, self.capsys.readouterr().err
+        self.capsys.readouterr()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    return Desk(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "parts"),
+    [
+        (["objective=lables"], 5, ["'lables'", "did you mean 'labels'?"]),
+        (["objective=kd(temprature=4)", "teacher=mlp"], 5, ["temprature", "did you mean 'temperature'?"]),
+        (["objective=kd(temperature=-1)", "teacher=mlp"], 5, ["temperature", "> 0"]),
+        (["objective=kd"], 5, ["needs a teacher"]),
+        (["student=mpl"], 4, ["'mpl'", "did you mean 'mlp'?"]),
+        (["student=mlp(sise=3)"], 4, ["'sise'", "did you mean 'size'?"]),
+        (["student=mlp(size=0)"], 4, ["size=0", "1 or more"]),
+        (["student=own:frozen"], 4, ["no trainable parameter"]),
+        (["student=own:narrow"], 4, ["7 outputs", "10"]),
+        (["student=own:fozen"], 4, ["did you mean 'frozen'?"]),
+        (["student=nowhere:net"], 4, ["nowhere", "cannot be imported"]),
+        (["teacher=runs/none"], 4, ["runs/none"]),
+        (["augment=flop"], 2, ["'flop'", "did you mean 'flip'?"]),
+        (["task=clasification"], 2, ["did you mean 'classification'?"]),
+        (["data.source=digit"], 3, ["'digit'", "did you mean 'digits'?"]),
+        (["data.source=mnist", "data.path=none.npz"], 3, ["none.npz"]),
+        (["data.source=own:nan"], 3, ["NaN or infinity", "row 7"]),
+        (["data.source=own:empty"], 3, ["valid", "at least one row"]),
+        (["data.valid=5000"], 3, ["5000"]),
+        (["data.source=own:negative"], 3, ["label -3", "0 to 3"]),
+        (["data.source=own:too_many"], 3, ["test", "label 99", "0 to 3"]),
+        (["data.source=own:short"], 3, ["199", "200"]),
+        (["data.omit=[eleven]"], 3, ["eleven"]),
+        (["data.labelled=3"], 3, ["3", "10"]),
+        (["bugdet=3"], 2, ["--set bugdet=3", "did you mean 'budget'?"]),
+        (["training.lr=-1"], 2, ["greater than 0"]),
+        (["trackers=mlflow"], 2, ["mlflow is not installed"]),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_written(
+    desk: Desk, changes: list[str], code: int, parts: list[str]
+) -> None:
+    said = desk.refuses(*changes, code=code)
+    for part in parts:
+        assert part in said
+    assert not Path("run").exists() or not any(Path("run").iterdir())
+
+
+def test_an_unknown_key_is_said_with_its_line(desk: Desk) -> None:
+    Path("mine.yaml").write_text(RECIPE + "objectiv: labels\n")
+    said = desk.refuses(code=2)
+    assert "mine.yaml:6: unknown key 'objectiv'" in said
+    assert "did you mean 'objective'?" in said
+
+
+def test_a_run_folder_that_exists_is_not_touched(desk: Desk) -> None:
+    desk.makes(to="run")
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    said = desk.refuses("student=mlp(size=8)", code=6)
+    assert "run exists already" in said
+    assert "--to run-2" in said
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+    Path("other").mkdir()
+    Path("other/letter.txt").write_text("dear")
+    assert "other" in desk.refuses(code=6, to="other")
+    assert [path.name for path in Path("other").iterdir()] == ["letter.txt"]
+
+
+def test_a_teacher_that_did_not_finish(desk: Desk) -> None:
+    desk.makes(to="teacher")
+    record = Path("teacher/run.json")
+    record.write_text(record.read_text().replace('"finished"', '"interrupted"'))
+    said = desk.refuses("teacher=./teacher", code=6)
+    assert "teacher did not finish" in said
+    assert "--resume" in said
+
+
+def test_a_teacher_of_other_classes(desk: Desk) -> None:
+    desk.makes("data.source=own:good", to="teacher")
+    said = desk.refuses("teacher=./teacher", code=4)
+    assert "class" in said
+    assert not Path("run/student.safetensors").exists()
+
+
+def test_a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint(desk: Desk) -> None:
+    said = desk.refuses("training.lr=1.0e+30", "training.clip=null", "training.warmup=0", "budget=60 epochs", code=7)
+    assert "labels" in said
+    assert "step" in said
+    assert not Path("run/student.safetensors").exists()
+    assert read_record(Path("run")).status != "finished"
+
+
+def _small_files(most: int) -> Callable[[], None]:
+    # A limit on the size of a file is what a test can have of a full disk, without a disk of its own.
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_loses_nothing_that_was_complete(desk: Desk) -> None:
+    desk.makes(to="teacher")
+    command = [sys.executable, "-m", "limbeck", "distill", "mine.yaml", "--to", "run", "--quiet"]
+    command += ["--set", "teacher=./teacher", "--set", "student=mlp(size=512, depth=1)", "--set", "budget=10 steps"]
+    full = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_small_files(100_000))
+    assert full.returncode == 8, full.stderr
+    assert "the disk is full" in full.stderr
+    assert "--resume" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list(Path("run").rglob("*.partial"))
+    assert weights(Path("teacher"))
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert read_record(Path("run")).status == "finished"

@@ -1,0 +1,317 @@
+"""The command line from outside: what it prints where, what it writes, how it stops and goes on."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from small_runs import same_bits, weights
+
+from limbeck.cli import main
+from limbeck.cli.progress import Line, Lines, duration
+from limbeck.progress import Progress, Silent
+
+RECIPE = """
+data: {source: digits, valid: 0.1, test: 0.2}
+student: mlp(size=16)
+budget: 2 epochs
+training: {batch: 64, lr: 0.01, precision: float32, channels_last: false, threads: 1}
+device: cpu
+"""
+
+
+def call(*arguments: str, code: int = 0) -> None:
+    """Runs the command line in this process and checks its exit code."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert (left.value.code or 0) == code
+
+
+def spawn(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Starts `limbeck` as a process of its own."""
+    command = [sys.executable, "-m", "limbeck", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe of a teacher, its finished run, and a recipe of a student and its finished run."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "teacher.yaml").write_text(RECIPE.replace("size=16", "size=64"))
+    (folder / "student.yaml").write_text(RECIPE + f"teacher: {folder / 'teacher'}\n")
+    call("distill", str(folder / "teacher.yaml"), "--to", str(folder / "teacher"), "--quiet")
+    call("distill", str(folder / "student.yaml"), "--to", str(folder / "student"), "--quiet")
+    return folder
+
+
+def test_distill_answers_on_stdout_and_says_progress_on_stderr(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("distill", str(work / "student.yaml"), "--to", str(tmp_path / "run"), "--set", "seeds=2")
+    out, err = capsys.readouterr()
+    assert "Student alone" in out
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in out
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert "student: 38 steps" in err
+    assert "steps" not in out
+
+
+def test_json_is_one_object_and_nothing_else(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("distill", str(work / "student.yaml"), "--to", str(tmp_path / "run"), "--json")
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["folder"] == str(tmp_path / "run")
+    (run,) = answer["runs"]
+    assert run["record"]["status"] == "finished"
+    assert 0 < run["record"]["results"][0]["student"]["metrics"]["accuracy"] <= 1
+    assert "panels" not in run["record"]
+
+
+def test_json_holds_the_error_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("distill", str(tmp_path / "none.yaml"), "--json", code=2)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"]["kind"] == "RecipeError"
+    assert "there is no recipe" in err
+
+
+def test_quiet_says_no_progress(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("distill", str(work / "teacher.yaml"), "--to", str(tmp_path / "run"), "--quiet")
+    assert "steps" not in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("distill", str(tmp_path / "none.yaml"), code=2)
+    assert "Traceback" not in capsys.readouterr().err
+    call("distill", str(tmp_path / "none.yaml"), "--debug", code=2)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_chain_and_demo_teach_link_by_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "chain.teacher.budget=3 steps", "--set", "chain.student.budget=3 steps"]
+    short += ["--set", "chain.student.seeds=1", "--quiet"]
+    call("demo", *short)
+    out = capsys.readouterr().out
+    assert Path("runs/demo/report.html").is_file()
+    assert Path("runs/demo/student/report.html").is_file()
+    assert out.count("Student alone") >= 1
+    assert [line for line in out.splitlines() if line.startswith("  3. limbeck")]
+    # A second demo does not trip over the first; an explicit folder that is there is refused.
+    call("demo", *short, "--json")
+    assert json.loads(capsys.readouterr().out)["folder"] == "runs/demo-2"
+    call("demo", *short, "--to", "runs/demo", code=6)
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_chain_is_no_single_run_and_the_other_way_round(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "links.yaml").write_text("data: digits\nchain:\n  - {student: mlp}\n")
+    call("distill", str(tmp_path / "links.yaml"), code=2)
+    assert "limbeck chain" in capsys.readouterr().err
+    call("chain", str(work / "teacher.yaml"), code=2)
+    assert "limbeck distill" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in a process of its own: 130, the command that resumes, and the bits of an uninterrupted run."""
+    long = ("--set", "budget=40 epochs", "--set", "control=false")
+    call("distill", str(work / "student.yaml"), "--to", str(tmp_path / "whole"), "--quiet", *long)
+    process = spawn(tmp_path, "distill", str(work / "student.yaml"), "--to", "run", *long)
+    journal = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.is_file() and journal.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "everything is saved" in err
+    resume = next(line for line in err.splitlines() if "--resume" in line).partition("limbeck ")[2].split()
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    call(*resume, "--json")
+    assert json.loads(capsys.readouterr().out)["folder"] == "run"
+    assert same_bits(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def test_evaluate_scores_teacher_student_and_control(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call("evaluate", str(work / "student"), "--json")
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert set(scores) == {"teacher", "student", "control"}
+    record = json.loads((work / "student" / "run.json").read_text())
+    assert scores["student"]["metrics"]["accuracy"] == pytest.approx(
+        record["results"][0]["student"]["metrics"]["accuracy"]
+    )
+    call("evaluate", str(work / "student"), "--split", "valid")
+    assert "valid rows" in capsys.readouterr().out
+    call("evaluate", str(work / "student"), "--split", "vlid", code=2)
+
+
+def test_predict_reads_arrays_and_images(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = np.zeros((3, 1, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "rows.npy", rows)
+    np.savez(tmp_path / "rows.npz", inputs=rows, other=rows)
+    Image.fromarray(np.zeros((16, 16, 3), dtype=np.uint8)).save(tmp_path / "image.png")
+    for name, count in (("rows.npy", 3), ("rows.npz", 3), ("image.png", 1)):
+        call("predict", str(work / "student"), str(tmp_path / name), "--json")
+        out, err = capsys.readouterr()
+        assert len(json.loads(out)["predictions"]) == count
+        assert ("brought from" in err) == (name == "image.png")
+    call("predict", str(work / "student"), str(tmp_path / "rows.npy"))
+    assert capsys.readouterr().out.count("\n") > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rows.npyy", "did you mean 'rows.npy'?"),
+        ("shape.npy", "(N, 1, 8, 8)"),
+        ("nan.npy", "row 1"),
+        ("text.npy", "holds <U1"),
+        ("torn.npy", "cannot be read"),
+        ("objects.npy", "cannot be read"),
+        ("two.npz", '"inputs"'),
+        ("notes.txt", "of no known kind"),
+        ("torn.png", "cannot be read"),
+    ],
+)
+def test_predict_refuses_what_it_cannot_read(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    rows = np.zeros((3, 1, 8, 8), dtype=np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "shape.npy", rows[:, :, :4])
+    np.save(tmp_path / "text.npy", np.full((3, 1, 8, 8), "x"))
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "two.npz", a=rows, b=rows)
+    rows[1] = np.nan
+    np.save(tmp_path / "nan.npy", rows)
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "nan.npy").read_bytes()[:200])
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG")
+    (tmp_path / "notes.txt").write_text("3")
+    call("predict", str(work / "student"), str(tmp_path / name), code=3)
+    assert said in capsys.readouterr().err
+
+
+def test_report_writes_a_page(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "both.html"
+    call("report", str(work / "student"), str(work / "teacher"), "--to", str(page))
+    assert f"report: {page}" in capsys.readouterr().out
+    assert "<html" in page.read_text()
+    call("report", str(work / "studen"), code=6)
+    assert "did you mean 'student'?" in capsys.readouterr().err
+
+
+def test_methods_and_models_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+    call("methods", "--json")
+    assert {"kd", "labels", "hint", "rkd", "logit_mse"} <= {
+        card["name"] for card in json.loads(capsys.readouterr().out)["methods"]
+    }
+    call("methods", "kd")
+    out = capsys.readouterr().out
+    for part in ("T²", "temperature: number > 0, default 4", "1503.02531"):
+        assert part in out
+    call("methods", "dk", code=5)
+    assert "did you mean 'kd'?" in capsys.readouterr().err
+    call("models", "--json")
+    assert {"mlp", "cnn", "separable_cnn"} <= {model["name"] for model in json.loads(capsys.readouterr().out)["models"]}
+    call("version", "--json")
+    assert set(json.loads(capsys.readouterr().out)) >= {"limbeck", "python", "torch"}
+
+
+@pytest.mark.parametrize("arguments", [["distil", "x.yaml"], ["distill"], ["distill", "x.yaml", "--sett", "a=b"], []])
+def test_wrong_usage_is_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    call(*arguments, code=2)
+    assert any(word in "".join(capsys.readouterr()) for word in ("Usage", "No such", "Missing"))
+
+
+def test_help_needs_no_torch() -> None:
+    """Help and a mistake in a recipe must answer at once."""
+    code = (
+        "import sys\nfrom limbeck.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    )
+    for arguments, expected in ((["--help"], 0), (["version"], 0), (["distill", "none.yaml"], 2)):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == expected, done.stderr
+        assert "AssertionError" not in done.stderr
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_plain_progress_says_a_line_now_and_then() -> None:
+    text, clock = io.StringIO(), Clock()
+    lines = Lines(Console(file=text, width=200), clock)
+    lines.start("student, seed 0", 1000)
+    for step in range(1, 1001):
+        clock.now += 0.1
+        lines.step(step, 0.5, {"kd": 0.88, "labels": 0.12}, 12345.6, 60.4)
+    lines.say("precision: float32")
+    lines.done()
+    said = text.getvalue().splitlines()
+    assert said[0] == "student, seed 0: 1,000 steps"
+    assert said[1] == "student, seed 0: step 100 of 1,000, loss 0.5 (kd 88 %, labels 12 %), 12,346 rows/s, 1:00 left"
+    assert 11 <= len(said) <= 13
+    assert said[-1] == "student, seed 0: 1,000 steps in 1:40, loss 0.5"
+
+
+def test_a_short_training_says_little() -> None:
+    text, clock = io.StringIO(), Clock()
+    lines = Lines(Console(file=text), clock)
+    lines.start("student", 100)
+    for step in range(1, 101):
+        clock.now += 0.01
+        lines.step(step, float("nan"), {}, 0, float("nan"))
+    lines.done()
+    lines.done()
+    assert text.getvalue().splitlines() == ["student: 100 steps", "student: 100 steps in 1 s"]
+
+
+def test_the_live_line_is_rewritten_and_leaves_one_line() -> None:
+    text, clock = io.StringIO(), Clock()
+    line = Line(Console(file=text, force_terminal=True, width=120), clock)
+    line.start("student", 10)
+    for step in range(1, 11):
+        line.step(step, 0.25, {"kd": 0.9, "labels": 0.1}, 100, 1)
+    line.done()
+    line.done()
+    assert text.getvalue().rstrip().endswith("student: 10 steps in 0 s, loss 0.25")
+
+
+def test_every_watcher_keeps_the_protocol() -> None:
+    watchers: list[Any] = [Silent(), Lines(Console(file=io.StringIO())), Line(Console(file=io.StringIO()))]
+    for watcher in watchers:
+        assert isinstance(watcher, Progress)
+        watcher.step(1, 0.0, {}, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (65, "1:05"), (7389, "2:03:09"), (float("nan"), "?")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_closed_pipe_is_no_crash(tmp_path: Path) -> None:
+    """`limbeck methods | head -1` must not end in a traceback."""
+    command = f"{sys.executable} -m limbeck methods | true"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
