@@ -3,19 +3,22 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_recordings
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import small
 from torch import Tensor, nn
 
-from limbeck.data.augment import Augmentation
+from limbeck.data.augment import Augmentation, parse
 from limbeck.data.rows import Rows, TensorRows
 from limbeck.data.source import load
 from limbeck.divergences import kl
-from limbeck.errors import TeacherError
+from limbeck.errors import RecordingError, TeacherError
 from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.recorder import record
@@ -86,6 +89,11 @@ def test_a_live_teacher_says_what_its_network_says_in_eval_mode(batch: Batch) ->
     assert said.logits.grad_fn is None
     assert all(feature.grad_fn is None for feature in said.features.values())
     assert torch.equal(teacher.signals(batch).logits, said.logits)
+
+
+def test_it_answers_without_gradient_also_where_the_inputs_have_one(batch: Batch) -> None:
+    said = prepared().signals(replace(batch, inputs=batch.inputs.clone().requires_grad_()))
+    assert said.logits is not None and not said.logits.requires_grad
 
 
 def test_the_outputs_follow_the_classes_of_the_data(batch: Batch) -> None:
@@ -350,3 +358,31 @@ def test_a_copy_of_the_network_may_go_on_training(batch: Batch) -> None:
     teacher.prepare(LOGITS, CLASSES)
     stepped(network_of_theirs.train(), lambda parameters: torch.optim.SGD(parameters, 0.1))
     assert teacher.signals(batch).logits is not None
+
+
+def test_recordings_and_ensembles_of_them_fit_their_own_rows_alone(rows: TensorRows, tmp_path: Path) -> None:
+    shifted, other = parse("crop(padding=1)"), rows.select(torch.arange(32))
+    record(live(), rows, TASK, to=tmp_path / "r", needs=LOGITS, classes=CLASSES, augment=shifted, augment_seed=3)
+    recorded = RecordedTeacher(tmp_path / "r")
+    for teacher in (recorded, EnsembleTeacher([(1, live()), (1, EnsembleTeacher([(1, recorded)]))])):
+        teacher.fits(rows, shifted, 3)
+        for wrong in ((other, shifted, 3), (rows, None, 3), (rows, parse("flip"), 3), (rows, shifted, 4)):
+            with pytest.raises(RecordingError, match=r"was made (of|with)"):
+                teacher.fits(*wrong)
+    for teacher in (live(), EnsembleTeacher([(1, live(0)), (2, live(1))])):
+        teacher.fits(rows, shifted, 3)
+        teacher.fits(other, None)
+
+
+def test_a_recording_given_as_text_teaches_its_own_data_and_no_other(tmp_path: Path) -> None:
+    own, bytes_too = load("digits", valid=0.1, test=0.2).train, small_recordings.live()
+    record(bytes_too, own, TASK, to=tmp_path / "recording", needs=LOGITS, classes=CLASSES)
+    teacher = str(tmp_path / "recording")
+    run = small(teacher, tmp_path / "run", objective="kd(temperature=2)", budget="2 steps")
+    assert run.record.results[0].steps == 2
+    assert run.record.results[0].control is not None
+    refusals = [({"omit": ["3"]}, "was made of other data"), ({"augment": "flip"}, "with another augmentation")]
+    for change, message in refusals:
+        with pytest.raises(RecordingError, match=message):
+            small(teacher, tmp_path / "refused", **change)
+    assert not (tmp_path / "refused").exists()

@@ -17,6 +17,8 @@ from limbeck.run import Run
 from limbeck.training.engine import threads
 from limbeck.workshop import Given, Workshop
 
+RESUME = "the same call with resume=True goes on where it stopped"
+
 
 def distill(
     teacher: Any,
@@ -86,35 +88,46 @@ def distill(
 
 
 def run_recipe(
-    recipe: Recipe, *, given: Given | None = None, resume: bool = False, progress: Progress | None = None
+    recipe: Recipe,
+    *,
+    given: Given | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    resume_command: str = RESUME,
 ) -> Run:
     """Runs a recipe from its data to its report.
 
     Args:
         recipe: What to do.
         given: Objects in place of the recipe's texts.
-        resume: Goes on with an interrupted run; the recipe resolved at its start is what counts then.
+        resume: Goes on with an interrupted run, whose settled recipe must not contradict this one; a run that has
+            finished is opened.
         progress: Is told how it goes.
+        resume_command: What a person shall do to go on after an interruption.
 
     Raises:
         LimbeckError: When anything does not fit, before training starts.
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
     with torch.random.fork_rng():  # whatever is drawn in here, the caller's generators stay where they are
-        return _run(recipe, given or Given(), resume, progress or Silent())
+        return _run(recipe, given or Given(), resume, progress or Silent(), resume_command)
 
 
-def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress) -> Run:
+def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress, resume_command: str) -> Run:
     folder = recipe.folder
     resume = resume and runfolder.started(folder)
     if resume:
-        recipe = runfolder.stored(folder)
+        recipe = runfolder.stored(folder, recipe)
+        if runfolder.finished(folder) and (folder / "report.html").is_file():
+            watcher.say(f"{folder} has finished already")
+            return Run.open(folder)
     else:
         runfolder.refuse_existing(folder)
-    shop = Workshop.open(recipe, given, folder, watcher)
+    shop = Workshop.open(recipe, given, folder, watcher, resume_command)
     shop.preflight()
     if not resume:
         shop.resolve()
+    shop.follow()
     results: list[SeedResult] = []
     try:
         with threads(shop.recipe.training.threads):

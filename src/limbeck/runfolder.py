@@ -1,12 +1,20 @@
 """Where a run lives on disk: a new folder, or the one that is resumed."""
 
+from collections.abc import Iterator, Mapping
+from os.path import abspath
 from pathlib import Path
+from typing import Any
 
+from limbeck.budget import Budget
+from limbeck.data.loader import steps_per_epoch
 from limbeck.errors import RunError
 from limbeck.recipe import Recipe
 from limbeck.records import read_record
 
 RECIPE = "recipe.yaml"
+
+# What may differ when a run is resumed: names and places, and where it is trained and watched.
+_FREE = {"name", "to", "device", "trackers", "seed", "seeds", "budget", "chain"}
 
 
 def started(folder: Path) -> bool:
@@ -14,15 +22,94 @@ def started(folder: Path) -> bool:
     return (folder / RECIPE).is_file()
 
 
+def finished(folder: Path) -> bool:
+    """Whether the run in this folder has come to its end."""
+    return (folder / "run.json").is_file() and read_record(folder).status == "finished"
+
+
 def refuse_existing(folder: Path) -> None:
     """Raises `RunError` when a folder holds something already, and says how to go on."""
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
         return
-    status = read_record(folder).status if (folder / "run.json").is_file() else "not a run"
-    remedy = f"another place: --to {folder}-2" if status in ("finished", "not a run") else "--resume goes on with it"
+    if not folder.is_dir():
+        raise RunError(f"{folder} is a file", expected="a new folder", remedy=f"another place: --to {folder}-2")
+    if not any(folder.iterdir()):
+        return
+    elsewhere, again = f"another place: --to {folder}-2", "--resume goes on with it"
+    if (folder / "run.json").is_file():
+        status = read_record(folder).status
+        remedy = elsewhere if status == "finished" else again
+    elif started(folder):
+        status, remedy = "just begun", again
+    elif links := len(list(folder.glob(f"*/{RECIPE}"))):
+        status, remedy = f"holds {links} run{'s' * (links > 1)}", f"{again} if it is this chain; else {elsewhere}"
+    else:
+        status, remedy = "not a run", elsewhere
     raise RunError(f"the folder {folder} exists already (status: {status})", expected="a new folder", remedy=remedy)
 
 
-def stored(folder: Path) -> Recipe:
-    """The resolved recipe of a run that is to be resumed."""
-    return Recipe.read(folder / RECIPE)
+def stored(folder: Path, asked: Recipe) -> Recipe:
+    """The resolved recipe of a run that is to be resumed, where it is trained and watched as asked now.
+
+    Args:
+        folder: A run that has begun.
+        asked: What the person asks for now; what it leaves to `auto` was settled when the run began.
+
+    Raises:
+        RunError: When the run was begun with another recipe.
+    """
+    settled = Recipe.read(folder / RECIPE)
+    differences = list(_differences(asked, settled, _rows(folder)))
+    if differences:
+        raise RunError(
+            f"the run in {folder} was begun with another recipe: {'; '.join(differences)}",
+            expected="the recipe it was begun with",
+            remedy=f"take the change back, or start a run of its own: --to {folder}-2",
+        )
+    return settled.model_copy(update={"device": asked.device, "trackers": asked.trackers})
+
+
+def _rows(folder: Path) -> int | None:
+    """How many training rows the run has; None where a kill came before its first record."""
+    if not (folder / "run.json").is_file():
+        return None
+    rows = read_record(folder).data.get("splits", {}).get("train", {}).get("rows")
+    return rows if isinstance(rows, int) else None
+
+
+def _differences(asked: Recipe, settled: Recipe, rows: int | None) -> Iterator[str]:
+    """What two recipes say differently, so far as they can be compared."""
+    new, old = (
+        _flat(asked.model_dump(mode="json", exclude=_FREE)),
+        _flat(settled.model_dump(mode="json", exclude=_FREE)),
+    )
+    for key in sorted(new.keys() | old.keys()):
+        open_now = new.get(key) == "auto" or (key == "training.threads" and new.get(key) is None)
+        if not open_now and not _alike(new.get(key), old.get(key)):
+            yield f"{key} was {old.get(key)!r} and is {new.get(key)!r} now"
+    if asked.all_seeds() != settled.all_seeds():
+        yield f"the seeds were {list(settled.all_seeds())} and are {list(asked.all_seeds())} now"
+    budget = Budget.parse(asked.budget)
+    epoch = None if rows is None else steps_per_epoch(rows, settled.training.batch)
+    if budget.unit == "steps" or (budget.unit == "epochs" and epoch is not None):
+        steps = budget.steps(epoch or 1)
+        if f"{steps} steps" != settled.budget:
+            yield f"the budget was {settled.budget} and is {asked.budget} ({steps} steps) now"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _alike(new: Any, old: Any) -> bool:
+    """Whether two values mean the same; the same place may be spelled in two ways."""
+    if isinstance(new, list) and isinstance(old, list):
+        return len(new) == len(old) and all(map(_alike, new, old))
+    if isinstance(new, Mapping) and isinstance(old, Mapping):
+        return new.keys() == old.keys() and all(_alike(value, old[key]) for key, value in new.items())
+    if isinstance(new, str) and isinstance(old, str):
+        return abspath(new) == abspath(old)
+    return bool(new == old)

@@ -40,7 +40,7 @@ from limbeck.task import Task
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
-from limbeck.training.engine import engine
+from limbeck.training.engine import engine, follow
 from limbeck.training.loop import Fit, Lesson, Trainer
 from limbeck.training.settling import plan_of, settle
 
@@ -64,6 +64,7 @@ class Workshop:
     given: Given
     folder: Path
     watcher: Progress
+    resume_command: str
     data: Data
     task: Task
     shape: Shape
@@ -75,22 +76,16 @@ class Workshop:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress) -> "Workshop":
+    def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress, resume_command: str) -> "Workshop":
         """Finds data, task, augmentation and device."""
         data = data_of(recipe.data, given.data)
         task = find_task(recipe.task)
         row = data.train.take(torch.tensor([0])).inputs
         mean, deviation = statistics(data.train)
         shape = Shape(tuple(row.shape[1:]), task.output_size(data.classes), data.classes, mean, deviation)
-        accelerator = engine(
-            recipe.device,
-            recipe.trackers,
-            folder,
-            run=recipe.name or folder.name,
-            config=recipe.model_dump(mode="json"),
-        )
+        accelerator = engine(recipe.device, recipe.trackers, folder)
         augment = None if recipe.augment is None else parse(recipe.augment)
-        return cls(recipe, given, folder, watcher, data, task, shape, accelerator, augment)
+        return cls(recipe, given, folder, watcher, resume_command, data, task, shape, accelerator, augment)
 
     def preflight(self) -> None:
         """Finds what is wrong before anything is written or trained."""
@@ -109,6 +104,10 @@ class Workshop:
         if self.accelerator.is_main_process:
             write_text(self.folder / runfolder.RECIPE, self.recipe.yaml())
         self.write("running", [])
+
+    def follow(self) -> None:
+        """Opens the trackers that were asked for, now that nothing is wrong any more."""
+        follow(self.accelerator, self.recipe.name or self.folder.name, self.recipe.model_dump(mode="json"))
 
     def apprentice(self, seed: int) -> SeedResult:
         """One seed: trains the student and its control from the same weights, and scores both on the test rows."""
@@ -310,7 +309,7 @@ class Workshop:
             identity=hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
             accelerator=self.accelerator,
             progress=self.watcher,
-            resume_command=f"limbeck distill {self.folder / runfolder.RECIPE} --resume",
+            resume_command=self.resume_command,
         )
         return trainer.fit()
 

@@ -1,15 +1,18 @@
 """The verbs that look things up: methods, models, version."""
 
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from platform import python_version
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from limbeck.cli import prose
 from limbeck.cli.options import Debug, Json
 from limbeck.cli.screen import Screen
 
@@ -35,12 +38,12 @@ def methods(
         screen.answer({"method": card})
         return
     cards = objectives.methods()
-    table = Table()
-    for heading in ("method", "family", "factor", "what it asks of the student"):
-        table.add_column(heading)
-    for card in cards:
-        table.add_row(*(Text(cell) for cell in (card.name, card.family, card.factor, card.summary)))
-    screen.show(table, "limbeck methods NAME says more: formula, arguments, paper.")
+    rows = [(card.name, card.family, card.factor, card.summary) for card in cards]
+    screen.show(
+        _listed(("method", "family", "factor", "what it asks of the student"), rows),
+        "`limbeck methods NAME` says more: formula, arguments, paper. An objective is a weighted\n"
+        "sum of them, such as 0.9 * kd(temperature=4) + 0.1 * labels.",
+    )
     screen.answer({"methods": cards})
 
 
@@ -50,12 +53,10 @@ def models(context: typer.Context, json: Json = False, debug: Debug = False) -> 
 
     screen = Screen.of(context)
     found = catalog.models()
-    table = Table()
-    for heading in ("model", "kind", "what it is"):
-        table.add_column(heading)
-    for row in found:
-        table.add_row(*(Text(cell) for cell in row))
-    screen.show(table)
+    screen.show(
+        _listed(("model", "kind", "what it is"), found),
+        "A student takes arguments, such as cnn(size=16, depth=1): one dial for its width,\none for its depth.",
+    )
     screen.answer({"models": [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in found]})
 
 
@@ -74,15 +75,32 @@ def _installed(name: str) -> str:
         return "not installed"
 
 
+def _listed(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in headings:
+        # Names are typed again, so they stay whole; the last column takes what is left.
+        table.add_column(heading, no_wrap=heading != headings[-1])
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
 def _show_card(card: "MethodCard", screen: Screen) -> None:
+    details, told = prose.split(card.details)
     facts = Table.grid(padding=(0, 2))
     facts.add_row("family", Text(card.family))
     facts.add_row("formula", Text(card.formula))
     facts.add_row("factor", Text(card.factor))
     facts.add_row("each row", Text("alone: one value a row" if card.per_row else "with its batch: a batch relation"))
     facts.add_row("needs", Text(", ".join(card.needs)))
-    for number, argument in enumerate(card.arguments or ("none",)):
-        facts.add_row("" if number else "arguments", Text(str(argument)))
-    screen.show(Text(card.name, style="bold"), Padding(facts, (0, 2)), "", Text(card.paper))
-    if card.details and card.details not in card.paper:
-        screen.show("", Text(card.details))
+    facts.add_row("arguments", Text("" if card.arguments else "none"))
+    arguments = Table.grid(padding=(0, 0))
+    for argument in card.arguments:
+        arguments.add_row(Text(str(argument), style="bold"))
+        arguments.add_row(Padding(Text(told.get(argument.name, "")), (0, 0, 0, 4)))
+    screen.show(Text(card.name, style="bold"), Padding(facts, (0, 2)))
+    if card.arguments:
+        screen.show(Padding(arguments, (0, 0, 0, 4)))
+    screen.show("", *prose.paragraphs(card.paper))
+    if details and details not in card.paper:
+        screen.show("", *prose.paragraphs(details))

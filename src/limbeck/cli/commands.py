@@ -1,7 +1,6 @@
 """The verbs in one list, and what an error becomes: a text on stderr and an exit code."""
 
 import errno
-import sys
 from collections.abc import Sequence
 
 import typer
@@ -11,8 +10,10 @@ from limbeck.cli import catalogue, runs, training
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
-EXIT_CODES = """Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; 6 run folder or
-recording; 7 training; 8 disk; 130 interrupted."""
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; "
+    "6 run folder or recording; 7 training; 8 disk; 130 interrupted."
+)
 
 
 class _Command(TyperCommand):
@@ -61,11 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=None if arguments is None else list(arguments), obj=screen)
     except LimbeckError as error:
         screen.fail(error)
-    except KeyboardInterrupt:
-        screen.errors.print("interrupted")
-        sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         full = StorageError(f"the disk is full: {error}", remedy="make room; what was complete is kept; then --resume")
         screen.fail(full, cause=error)

@@ -1,6 +1,9 @@
 """The verbs that train: demo, distill, chain."""
 
-from collections.abc import Sequence
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -12,6 +15,7 @@ from limbeck.cli.options import Changes, Debug, Json, Quiet, RecipeFile, Resume,
 from limbeck.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from limbeck.progress import Progress
     from limbeck.recipe import Recipe
     from limbeck.run import Run
 
@@ -31,17 +35,22 @@ def demo(
     screen = Screen.of(context)
     text = files("limbeck.cli").joinpath("demo.yaml").read_text(encoding="utf-8")
     recipe = Recipe.parse(text, source="demo.yaml", overrides=changes or [])
-    recipe = recipe.replace(to=to or (recipe.folder if resume else _free(recipe.folder)))
-    runs = _run_chain(recipe, resume, screen, f"limbeck demo --to {quote(str(recipe.folder))} --resume")
+    usual = recipe.folder
+    recipe = recipe.replace(to=to or (usual if resume else _free(usual)))
+    again = _again("demo", to or (recipe.folder if recipe.folder != usual else None), changes)
+    runs = _run_chain(recipe, resume, screen, again)
     _end(runs, recipe.folder, screen, only_last=True)
-    student = runs[-1].folder
+    student, fewer = runs[-1].folder, _free(recipe.folder)
     screen.show(
         "\nNext, try:",
-        f"  1. open {recipe.folder / 'report.html'} in a browser: what the teacher saw, curves, calibration",
-        "  2. limbeck demo --set chain.student.data.labelled=20      with fewer labels; then compare the two:",
-        f"     limbeck report {student} {_free(recipe.folder) / student.name} --to compared.html",
-        "  3. limbeck methods kd      what the student was asked for; then write a recipe of your own, with",
-        f"     {student / 'recipe.yaml'} as a beginning, and limbeck distill it",
+        f"  1. See what the teacher saw: open {student / 'report.html'} in a browser.",
+        "  2. With fewer labels still, then the two side by side:",
+        f"       limbeck demo --set chain.student.data.labelled=20 --to {quote(str(fewer))}",
+        f"       limbeck report {quote(str(student))} {quote(str(fewer / student.name))} --to compared.html",
+        "  3. Read what the student was asked for, then write a recipe of your own:",
+        "       limbeck methods kd",
+        f"       cp {quote(str(student / 'recipe.yaml'))} mine.yaml    change it, and what it says under `to`",
+        "       limbeck distill mine.yaml",
     )
 
 
@@ -64,13 +73,9 @@ def distill(
         raise RecipeError(f"{recipe} has a chain", remedy=f"limbeck chain {recipe}")
     from limbeck.distillation import run_recipe
 
-    if resume and changes:
-        screen.warn("--set changes nothing in a run that has begun: it goes on with its own recipe.yaml")
-    progress = screen.progress()
-    try:
-        run = run_recipe(read, resume=resume, progress=progress)
-    finally:
-        progress.done()
+    again = _again(f"distill {quote(str(recipe))}", to, changes)
+    with _stoppable(screen, again) as progress:
+        run = run_recipe(read, resume=resume, progress=progress, resume_command=again)
     _end([run], run.folder, screen)
 
 
@@ -91,8 +96,7 @@ def chain(
     read = _read(recipe, changes, to)
     if not read.chain:
         raise RecipeError(f"{recipe} has no chain", expected="a list under chain", remedy=f"limbeck distill {recipe}")
-    again = f"limbeck chain {quote(str(recipe))} --to {quote(str(read.folder))} --resume"
-    again += "".join(f" --set {quote(change)}" for change in changes or [])
+    again = _again(f"chain {quote(str(recipe))}", to, changes)
     _end(_run_chain(read, resume, screen, again), read.folder, screen)
 
 
@@ -104,16 +108,37 @@ def _read(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe
 
 
 def _run_chain(recipe: "Recipe", resume: bool, screen: Screen, again: str) -> "list[Run]":
-    """Runs the links; after an interruption the person is told how to resume the chain, not only the link."""
-    from limbeck.errors import Interrupted
     from limbeck.plans.chain import run_chain
 
+    with _stoppable(screen, again) as progress:
+        return run_chain(recipe, resume=resume, progress=progress, resume_command=again)
+
+
+def _again(verb: str, to: Path | None, changes: Sequence[str] | None) -> str:
+    """What to type to go on after an interruption: what was typed, and --resume."""
+    place = "" if to is None else f" --to {quote(str(to))}"
+    return f"limbeck {verb}{place}{''.join(f' --set {quote(change)}' for change in changes or [])} --resume"
+
+
+@contextlib.contextmanager
+def _stoppable(screen: Screen, again: str) -> Iterator["Progress"]:
+    """Shows progress, and answers Ctrl-C and SIGTERM also where the training loop does not listen: between trainings.
+
+    Raises:
+        Interrupted: With the command that goes on.
+    """
+    from limbeck.errors import Interrupted
+
     progress = screen.progress()
+    main_thread = threading.current_thread() is threading.main_thread()  # only there Python can listen
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main_thread else None
     try:
-        return run_chain(recipe, resume=resume, progress=progress)
-    except Interrupted as error:
-        raise Interrupted(error.happened, remedy=again) from error
+        yield progress
+    except KeyboardInterrupt as error:
+        raise Interrupted("stopped; what was complete is kept", remedy=again) from error
     finally:
+        if main_thread:
+            signal.signal(signal.SIGTERM, before)
         progress.done()
 
 

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.distillation import distill, run_recipe
+from limbeck.distillation import RESUME, distill, run_recipe
 from limbeck.errors import RecipeError
 from limbeck.progress import Progress, Silent
 from limbeck.recipe import Recipe
-from limbeck.records import read_record
 from limbeck.run import Run
 from limbeck.runfolder import refuse_existing
 
 
-def chain(models: Sequence[Any], data: Any, *, to: str | Path = "runs/chain", **as_distill: Any) -> list[Run]:
+def chain(
+    models: Sequence[Any], data: Any, *, to: str | Path = "runs/chain", resume: bool = False, **as_distill: Any
+) -> list[Run]:
     """Distils over a list: the first model is trained alone, each later one learns from the one before.
 
     Args:
@@ -22,6 +23,7 @@ def chain(models: Sequence[Any], data: Any, *, to: str | Path = "runs/chain", **
             "budget": "40 epochs"}.
         data: As `distill` takes it, the same for all.
         to: The folder of the runs; they are numbered in it.
+        resume: Goes on with an interrupted chain in that folder; the links that finished are kept.
         **as_distill: Every other keyword of `distill`, for all links.
 
     Returns:
@@ -29,28 +31,33 @@ def chain(models: Sequence[Any], data: Any, *, to: str | Path = "runs/chain", **
     """
     if not models:
         raise RecipeError("the chain is empty", expected="at least one model")
-    refuse_existing(Path(to))
+    if not resume:
+        refuse_existing(Path(to))
     runs: list[Run] = []
     teacher: Any = as_distill.pop("teacher", None)
     for number, entry in enumerate(models):
         link = dict(entry) if isinstance(entry, Mapping) else {"student": entry}
         student = link.pop("student")
-        run = distill(teacher, student, data, **{**as_distill, "to": Path(to) / f"{number}", **link})
+        run = distill(teacher, student, data, **{**as_distill, "to": Path(to) / f"{number}", "resume": resume, **link})
         teacher = run.folder if isinstance(student, str) else run.student(_bare(student))
         runs.append(run)
     return runs
 
 
-def run_chain(recipe: Recipe, *, resume: bool = False, progress: Progress | None = None) -> list[Run]:
+def run_chain(
+    recipe: Recipe, *, resume: bool = False, progress: Progress | None = None, resume_command: str = RESUME
+) -> list[Run]:
     """Runs the links of a chain recipe in order; a resumed chain keeps the links that finished.
 
     Args:
         recipe: One with the key `chain`.
         resume: Goes on with an interrupted chain.
         progress: Is told how it goes.
+        resume_command: What a person shall do to go on after an interruption.
 
     Raises:
         RecipeError: When the recipe has no links.
+        RunError: When a link was begun or finished with another recipe.
     """
     links = recipe.links()
     if not links:
@@ -62,12 +69,8 @@ def run_chain(recipe: Recipe, *, resume: bool = False, progress: Progress | None
     watcher = progress or Silent()
     runs = []
     for number, link in enumerate(links, start=1):
-        folder = link.folder
-        watcher.say(f"link {number} of {len(links)}: {link.student} in {folder}")
-        if resume and (folder / "run.json").is_file() and read_record(folder).status == "finished":
-            runs.append(Run.open(folder))
-        else:
-            runs.append(run_recipe(link, resume=resume, progress=watcher))
+        watcher.say(f"link {number} of {len(links)}: {link.student} in {link.folder}")
+        runs.append(run_recipe(link, resume=resume, progress=watcher, resume_command=resume_command))
     return runs
 
 

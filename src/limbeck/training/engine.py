@@ -23,32 +23,45 @@ def threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def engine(device: str, trackers: Sequence[str], folder: Path, *, run: str, config: Mapping[str, Any]) -> Accelerator:
-    """An accelerator on a device, with the trackers that were asked for.
+def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:
+    """An accelerator on a device, which knows the trackers that were asked for; nothing is written yet (see `follow`).
 
     Args:
-        device: `auto` takes what accelerate finds, `cpu` the processor.
+        device: `auto` takes what accelerate finds, `cpu` the processor, `cuda` a GPU or nothing.
         trackers: `tensorboard`, `wandb`, `mlflow`.
         folder: Trackers that write files write them here.
-        run: The run's name for the trackers.
-        config: What the trackers show as the run's settings.
 
     Raises:
-        RecipeError: When a tracker's package is not installed.
+        RecipeError: When a tracker's package is not installed, or there is no such device.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError(
+            "device: cuda was asked for, and torch finds no CUDA device here",
+            expected="a GPU, its driver, and a torch that was built for it",
+            remedy="device: auto takes a GPU where there is one; device: cpu does without",
+        )
     for tracker in trackers:
         if find_spec(tracker) is None:
             raise RecipeError(f"the tracker {tracker} is not installed", remedy=f"pip install {tracker}")
     # A head that no term reads (features only) gets no gradient; several processes must not wait for it.
     tolerant = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=device == "cpu",
         log_with=list(trackers) or None,
         project_dir=folder,
         kwargs_handlers=[tolerant],
         step_scheduler_with_optimizer=False,
     )
-    if trackers:
+
+
+def follow(accelerator: Accelerator, run: str, config: Mapping[str, Any]) -> None:
+    """Opens the trackers of an accelerator.
+
+    Args:
+        accelerator: As `engine` gives it.
+        run: The run's name for the trackers.
+        config: What the trackers show as the run's settings.
+    """
+    if accelerator.log_with:
         flat = {name: value for name, value in config.items() if isinstance(value, int | float | str | bool)}
         accelerator.init_trackers(run.replace("/", "-"), config=flat)
-    return accelerator

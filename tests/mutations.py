@@ -1,0 +1,205 @@
+"""Planted bugs: each is a change to one file of the library that a named test must notice.
+
+The tests that compute what they expect in another way (a paper's equation in loops, another path through the code) are
+what keeps these out; `test_mutations.py` plants each in a copy of the library and shows that its test fails.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug: the file in src/limbeck, each text with what it becomes, and the test that notices (file, -k expression)."""
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    test: str
+    only: str
+
+
+LIVE, RECORDED, SPINE = "test_teachers.py", "test_recordings.py", "test_distillation.py"
+METHODS, DIVERGENCES = "test_objectives.py", "test_divergences.py"
+
+MUTATIONS = [
+    Mutation(
+        "no T² in kd",
+        "objectives/kd.py",
+        (("return self.temperature**2 * teacher", "return teacher"),),
+        METHODS,
+        "reference and kd",
+    ),
+    Mutation(
+        "KL(student || teacher)",
+        "divergences.py",
+        (
+            ("probability = teacher.exp()", "probability = student.exp()"),
+            ("probability * (teacher - student)", "probability * (student - teacher)"),
+        ),
+        METHODS,
+        "reference and kd",
+    ),
+    Mutation(
+        "mean over classes",
+        "divergences.py",
+        (("torch.zeros_like(terms)).sum(dim=-1)", "torch.zeros_like(terms)).mean(dim=-1)"),),
+        METHODS,
+        "reference and kd",
+    ),
+    Mutation(
+        "untempered teacher",
+        "targets.py",
+        (("tempered(self.logits.detach(), temperature)", "tempered(self.logits.detach(), 1.0)"),),
+        METHODS,
+        "reference and kd",
+    ),
+    Mutation(
+        "teacher left in train mode, unwatched",
+        "teachers/module.py",
+        (("self.model.eval().requires_grad_", "self.model.requires_grad_"), ("if part.training:", "if False:")),
+        LIVE,
+        "eval_mode",
+    ),
+    Mutation(
+        "nobody watches the teacher's mode",
+        "teachers/module.py",
+        (("if part.training:", "if False:"),),
+        LIVE,
+        "moves_is_noticed",
+    ),
+    Mutation(
+        "teacher asked with gradients",
+        "teachers/module.py",
+        (("with torch.no_grad():", "with torch.enable_grad():"),),
+        LIVE,
+        "without_gradient",
+    ),
+    Mutation(
+        "no detach of the soft targets",
+        "targets.py",
+        (("self.logits.detach()", "self.logits"),),
+        METHODS,
+        "never_the_teacher and kd",
+    ),
+    Mutation(
+        "no detach of the hint",
+        "objectives/hint.py",
+        (("[self.teacher_layer].detach()", "[self.teacher_layer]"),),
+        METHODS,
+        "never_the_teacher and hint",
+    ),
+    Mutation(
+        "mask ignored",
+        "objective.py",
+        (("torch.where(counted, value, torch.zeros_like(value)).sum() / whole", "value.sum() / whole"),),
+        METHODS,
+        "masked and labels",
+    ),
+    Mutation(
+        "mean over all rows, not over the counted ones",
+        "objective.py",
+        (("here.clamp(min=1) if counts is None", "counted.numel() if counts is None"),),
+        METHODS,
+        "masked and labels",
+    ),
+    Mutation(
+        "rkd without the mean distance",
+        "objectives/rkd.py",
+        (("return lengths / torch.where(mean > 0, mean, 1.0)", "return lengths"),),
+        METHODS,
+        "reference and rkd",
+    ),
+    Mutation(
+        "hint without its half",
+        "objectives/hint.py",
+        ((".sum(dim=-1) / 2", ".sum(dim=-1)"),),
+        METHODS,
+        "reference and hint",
+    ),
+    Mutation(
+        "view ignored in the recording",
+        "recordings/store.py",
+        (("numbers = views * self.manifest.shards_per_view + positions", "numbers = positions"),),
+        RECORDED,
+        "several_views",
+    ),
+    Mutation(
+        "augmentation drawn by place in the batch",
+        "data/augment.py",
+        (("draw = Draw.of(ids, seed, view)", "draw = Draw.of(torch.arange(len(ids)), seed, view)"),),
+        "test_augment.py",
+        "permuted_batch",
+    ),
+    Mutation(
+        "class map ignored",
+        "model.py",
+        (("return outputs if self.class_index is None else outputs[..., self.class_index]", "return outputs"),),
+        LIVE,
+        "classes_of_the_data",
+    ),
+    Mutation(
+        "control sees the rows in another order",
+        "training/loop.py",
+        (("                seed=plan.seed,", '                seed=plan.seed + (self.who == "control"),'),),
+        SPINE,
+        "control_is_the_student",
+    ),
+    Mutation(
+        "dropout goes on from where the generator was",
+        "training/loop.py",
+        (("        torch.manual_seed(self.plan.seed * 1_000_003 + step)\n", ""),),
+        SPINE,
+        "dropout_masks",
+    ),
+    Mutation(
+        "optimiser starts anew on resume",
+        "training/loop.py",
+        (('        checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))\n', ""),),
+        "test_resume.py",
+        "uninterrupted and student-25",
+    ),
+    Mutation(
+        "models are selected on test rows",
+        "workshop.py",
+        (("valid=self.data.valid,", "valid=self.data.test,"),),
+        "test_selection.py",
+        "validation_rows",
+    ),
+]
+
+
+def planted(mutation: Mutation, folder: Path) -> Path:
+    """A copy of the library with the bug in it.
+
+    Raises:
+        LookupError: When the text that is to be changed is not there, or more than once.
+    """
+    source = folder / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    path = source / "limbeck" / mutation.file
+    text = path.read_text()
+    for before, after in mutation.edits:
+        if text.count(before) != 1:
+            raise LookupError(f"{mutation.file} holds {before!r} {text.count(before)} times: mend tests/mutations.py")
+        text = text.replace(before, after)
+    path.write_text(text)
+    return source
+
+
+def killers(mutation: Mutation, folder: Path, options: Sequence[str] = ("-x",)) -> list[str]:
+    """The tests that fail with the bug planted; a run that ends in anything but failed tests has none."""
+    environment = {**os.environ, "PYTHONPATH": str(planted(mutation, folder)), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "-k", mutation.only]
+    ran = subprocess.run(
+        [*command, f"tests/{mutation.test}"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    return re.findall(r"^FAILED tests/\S+?::(.+?)(?: - .*)?$", ran.stdout, re.MULTILINE) if ran.returncode == 1 else []
