@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Mutation:
-    """A bug: the file in src/limbeck, each text with what it becomes, and the test that notices (file, -k expression)."""
+    """A bug: a file in src/limbeck, each text with what it becomes, and the test that notices (its file, a -k text)."""
 
     name: str
     file: str

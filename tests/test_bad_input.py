@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from small_runs import weights
 
 from limbeck.cli import main
@@ -130,7 +132,15 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["data.labelled=3"], 3, ["3", "10"]),
         (["bugdet=3"], 2, ["--set bugdet=3", "did you mean 'budget'?"]),
         (["training.lr=-1"], 2, ["greater than 0"]),
-        (["trackers=mlflow"], 2, ["mlflow is not installed"]),
+        (["trackers=mlflow"], 2, ["mlflow is not installed", "pip install mlflow"]),
+        (["trackers=[tensorboard, wandb]"], 2, ["wandb is not installed", "pip install wandb"]),
+        (["trackers=tensorboard", "objective=lables"], 5, ["did you mean 'labels'?"]),
+        pytest.param(
+            ["device=cuda"],
+            2,
+            ["no CUDA device", "device: auto"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
     ],
 )
 def test_a_mistake_is_said_before_anything_is_written(
@@ -139,7 +149,7 @@ def test_a_mistake_is_said_before_anything_is_written(
     said = desk.refuses(*changes, code=code)
     for part in parts:
         assert part in said
-    assert not Path("run").exists() or not any(Path("run").iterdir())
+    assert not Path("run").exists()
 
 
 def test_an_unknown_key_is_said_with_its_line(desk: Desk) -> None:
@@ -156,6 +166,8 @@ def test_a_run_folder_that_exists_is_not_touched(desk: Desk) -> None:
     assert "run exists already" in said
     assert "--to run-2" in said
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+    Path("taken").write_text("a file")
+    assert "taken is a file" in desk.refuses(code=6, to="taken")
     Path("other").mkdir()
     Path("other/letter.txt").write_text("dear")
     assert "other" in desk.refuses(code=6, to="other")
@@ -169,6 +181,20 @@ def test_a_teacher_that_did_not_finish(desk: Desk) -> None:
     said = desk.refuses("teacher=./teacher", code=6)
     assert "teacher did not finish" in said
     assert "--resume" in said
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])
+def test_a_damaged_record_is_said_and_left_alone(desk: Desk, verb: str) -> None:
+    Path("run").mkdir()
+    Path("run/run.json").write_text('{"name": "run", "sta')
+    np.save("rows.npy", np.zeros((1, 1, 8, 8)))
+    with pytest.raises(SystemExit) as left:
+        main([verb, "run", *(["rows.npy"] if verb == "predict" else [])])
+    assert left.value.code == 6
+    said = desk.capsys.readouterr().err
+    assert "run/run.json is damaged" in said
+    assert "try: run the recipe again" in said
+    assert [path.name for path in Path("run").iterdir()] == ["run.json"]
 
 
 def test_a_teacher_of_other_classes(desk: Desk) -> None:

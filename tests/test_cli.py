@@ -2,10 +2,8 @@
 
 import io
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from small_runs import same_bits, weights
 
 from limbeck.cli import main
 from limbeck.cli.progress import Line, Lines, duration
@@ -33,12 +30,6 @@ def call(*arguments: str, code: int = 0) -> None:
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert (left.value.code or 0) == code
-
-
-def spawn(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts `limbeck` as a process of its own."""
-    command = [sys.executable, "-m", "limbeck", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -120,29 +111,6 @@ def test_a_chain_is_no_single_run_and_the_other_way_round(
     assert "limbeck chain" in capsys.readouterr().err
     call("chain", str(work / "teacher.yaml"), code=2)
     assert "limbeck distill" in capsys.readouterr().err
-
-
-def test_an_interrupted_run_says_how_to_go_on_and_does(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ctrl-C in a process of its own: 130, the command that resumes, and the bits of an uninterrupted run."""
-    long = ("--set", "budget=40 epochs", "--set", "control=false")
-    call("distill", str(work / "student.yaml"), "--to", str(tmp_path / "whole"), "--quiet", *long)
-    process = spawn(tmp_path, "distill", str(work / "student.yaml"), "--to", "run", *long)
-    journal = tmp_path / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.is_file() and journal.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    assert "everything is saved" in err
-    resume = next(line for line in err.splitlines() if "--resume" in line).partition("limbeck ")[2].split()
-    monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-    call(*resume, "--json")
-    assert json.loads(capsys.readouterr().out)["folder"] == "run"
-    assert same_bits(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
 def test_evaluate_scores_teacher_student_and_control(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +196,30 @@ def test_methods_and_models_are_listed_and_described(capsys: pytest.CaptureFixtu
     assert {"mlp", "cnn", "separable_cnn"} <= {model["name"] for model in json.loads(capsys.readouterr().out)["models"]}
     call("version", "--json")
     assert set(json.loads(capsys.readouterr().out)) >= {"limbeck", "python", "torch"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["methods"], ["methods", "kd"], ["methods", "hint"], ["methods", "rkd"], ["models"]]
+)
+def test_what_is_looked_up_fits_a_terminal_of_80_columns(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    call(*arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+
+
+def test_tensorboard_writes_events(work: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    call(
+        "distill", str(work / "student.yaml"), "--to", str(tmp_path / "run"), "--quiet", "--set", "trackers=tensorboard"
+    )
+    (events,) = (tmp_path / "run").rglob("events.out.tfevents.*")
+    raw = events.read_bytes()
+    for tag in (b"student/0/train/loss", b"student/0/valid/metrics/accuracy", b"control/0/train/loss"):
+        assert tag in raw
 
 
 @pytest.mark.parametrize("arguments", [["distil", "x.yaml"], ["distill"], ["distill", "x.yaml", "--sett", "a=b"], []])

@@ -69,7 +69,7 @@ def test_stopped_and_resumed_is_uninterrupted(
     handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match=rf"{who} stopped after step \d+; everything is saved") as stopped:
         small(teacher, to, progress=Stopping(who, step, number), **EVERYTHING)
-    assert stopped.value.remedy.endswith("--resume")
+    assert stopped.value.remedy == "the same call with resume=True goes on where it stopped"
     assert signal.getsignal(number) is handler
     assert read_record(to).status == "interrupted"
     resumed = small(teacher, to, resume=True, **EVERYTHING)
@@ -91,8 +91,12 @@ def test_a_checkpoint_of_another_recipe_is_refused(teacher: str, tmp_path: Path)
         small(teacher, to, progress=Stopping("student", 25, signal.SIGINT), **EVERYTHING)
     recipe = (to / "recipe.yaml").read_text()
     (to / "recipe.yaml").write_text(recipe.replace("temperature=4", "temperature=5"))
-    with pytest.raises(RunError, match="belongs to another recipe, teacher or data set"):
+    with pytest.raises(RunError, match="was begun with another recipe: objective was"):
         small(teacher, to, resume=True, **EVERYTHING)
+    # Where recipe and folder agree, the checkpoint itself still knows.
+    hotter = {**EVERYTHING, "objective": str(EVERYTHING["objective"]).replace("temperature=4", "temperature=5")}
+    with pytest.raises(RunError, match="belongs to another recipe, teacher or data set"):
+        small(teacher, to, resume=True, **hotter)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])

@@ -13,7 +13,7 @@ from limbeck.records import read_record
 
 RECIPE = "recipe.yaml"
 
-# What may differ when a run is resumed: names and places, and where it is trained and watched.
+# Not compared key by key: names and places, where a run is trained and watched, and what has an order of its own.
 _FREE = {"name", "to", "device", "trackers", "seed", "seeds", "budget", "chain"}
 
 
@@ -37,7 +37,7 @@ def refuse_existing(folder: Path) -> None:
         return
     elsewhere, again = f"another place: --to {folder}-2", "--resume goes on with it"
     if (folder / "run.json").is_file():
-        status = read_record(folder).status
+        status: str = read_record(folder).status
         remedy = elsewhere if status == "finished" else again
     elif started(folder):
         status, remedy = "just begun", again

@@ -41,8 +41,8 @@ def methods(
     rows = [(card.name, card.family, card.factor, card.summary) for card in cards]
     screen.show(
         _listed(("method", "family", "factor", "what it asks of the student"), rows),
-        "`limbeck methods NAME` says more: formula, arguments, paper. An objective is a weighted\n"
-        "sum of them, such as 0.9 * kd(temperature=4) + 0.1 * labels.",
+        "An objective is a weighted sum of them: 0.9 * kd(temperature=4) + 0.1 * labels",
+        "`limbeck methods NAME` says more: formula, arguments, paper.",
     )
     screen.answer({"methods": cards})
 
@@ -55,7 +55,7 @@ def models(context: typer.Context, json: Json = False, debug: Debug = False) -> 
     found = catalog.models()
     screen.show(
         _listed(("model", "kind", "what it is"), found),
-        "A student takes arguments, such as cnn(size=16, depth=1): one dial for its width,\none for its depth.",
+        "A student is sized by its arguments, such as cnn(size=16, depth=1).",
     )
     screen.answer({"models": [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in found]})
 
