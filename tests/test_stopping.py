@@ -22,7 +22,7 @@ from limbeck.progress import Silent
 RECIPE = """
 data: {source: digits, valid: 0.1, test: 0.2}
 student: mlp(size=16)
-budget: 300 epochs
+budget: 40 epochs
 control: false
 training: {batch: 64, lr: 0.01, precision: float32, channels_last: false, threads: 1}
 device: cpu
@@ -36,7 +36,7 @@ control: false
 budget: 2 epochs
 chain:
   - {name: big, student: mlp(size=32)}
-  - {name: small, student: mlp(size=8), budget: 300 epochs}
+  - {name: small, student: mlp(size=8), budget: 40 epochs}
 """
 
 
