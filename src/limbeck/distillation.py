@@ -129,15 +129,15 @@ def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress, resume_c
         shop.resolve()
     shop.follow()
     results: list[SeedResult] = []
-    try:
-        with threads(shop.recipe.training.threads):
+    with threads(shop.recipe.training.threads):
+        try:
             for seed in shop.recipe.all_seeds():
                 results.append(shop.apprentice(seed))
                 shop.write("running", results)
-    except (Interrupted, KeyboardInterrupt):
-        shop.write("interrupted", results)
-        raise
-    run = shop.finish(results)
+        except (Interrupted, KeyboardInterrupt):
+            shop.write("interrupted", results)
+            raise
+        run = shop.finish(results)
     report(folder, to=folder / "report.html")
     return run
 
