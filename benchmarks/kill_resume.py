@@ -2,9 +2,10 @@
 
     python benchmarks/kill_resume.py --kills 20
 
-Runs a small chain (record, hint, mixup, dropout, EMA) once without interruption. Then runs it again with `--resume`,
-killing the process after a random time until the kills are used up, and lets it finish. Prints when the kills fell, how
-far the run had got, and whether the weights of student and control are equal.
+Runs a small chain (record, hint, mixup, dropout, EMA) once without interruption. Then runs it again and again with
+`--resume`, each start killed after a random time or finished before that; a finished chain is compared and a new one
+begun, until the kills are used up. Checkpoints are saved every half second instead of every 30, so that kills fall
+between them, into them and after them. Prints when the kills fell and how far the run had got.
 """
 
 import argparse
@@ -30,15 +31,33 @@ chain:
     student: mlp(size=32, dropout=0.2)
     objective: 0.9 * kd(temperature=4) + 0.1 * labels + 0.01 * hint('layer1', 'layer1')
     record: 8
-    budget: 400 epochs
+    budget: 60 epochs
 training: {precision: float32, channels_last: false, batch: 64, lr: 0.01, ema: 0.99}
 """
 
 
-def start(recipe: Path, to: Path, *, resume: bool) -> subprocess.Popen[bytes]:
-    """Starts `limbeck chain` in a process of its own."""
-    command = [sys.executable, "-m", "limbeck", "chain", str(recipe), "--to", str(to), "--quiet"]
-    return subprocess.Popen([*command, "--resume"] if resume else command)
+START = """
+import sys
+from limbeck.cli import main
+from limbeck.training import loop
+loop.SECONDS_BETWEEN_CHECKPOINTS = 0.5
+main(sys.argv[1:])
+"""
+
+
+def start(recipe: Path, to: Path) -> subprocess.Popen[bytes]:
+    """Starts or resumes `limbeck chain` in a process of its own."""
+    command = ["chain", str(recipe), "--to", str(to), "--quiet", "--resume"]
+    return subprocess.Popen([sys.executable, "-c", START, *command], stdout=subprocess.DEVNULL)
+
+
+def equal(one: Path, other: Path) -> bool:
+    """Whether all weights of two chains are equal bit for bit."""
+    for name in ("teacher/student", "student/student", "student/control"):
+        first, second = (load(run / f"{name}.safetensors")[0] for run in (one, other))
+        if first.keys() != second.keys() or any(not bool((first[key] == second[key]).all()) for key in first):
+            return False
+    return True
 
 
 def reached(to: Path) -> str:
@@ -66,34 +85,30 @@ def main() -> None:
     recipe = place / "kill.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     began = time.monotonic()
-    if start(recipe, place / "whole", resume=False).wait() != 0:
+    if start(recipe, place / "whole").wait() != 0:
         sys.exit("the uninterrupted run failed")
     span = time.monotonic() - began
     console.print(f"uninterrupted: {span:.0f} s")
-    kills = 0
-    while True:
-        process = start(recipe, place / "killed", resume=True)
-        if kills == chosen.kills:
-            code = process.wait()
-            break
-        wait = chance.uniform(0.5, 0.5 * span)
+    kills, chains, same = 0, 0, 0
+    while kills < chosen.kills or (place / f"{chains}").exists():
+        to = place / f"{chains}"
+        process = start(recipe, to)
+        wait = chance.uniform(0.1, 0.9) * span if kills < chosen.kills else None
         try:
             code = process.wait(wait)
-            break
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             kills += 1
-            console.print(f"kill {kills} after {wait:.1f} s; {reached(place / 'killed')}")
-    console.print(f"finished with exit code {code} after {kills} kills")
-    equal = code == 0
-    for name in ("teacher/student", "student/student", "student/control"):
-        one, other = (load(place / run / f"{name}.safetensors")[0] for run in ("whole", "killed"))
-        same = all(bool((one[key] == other[key]).all()) for key in one) and one.keys() == other.keys()
-        console.print(f"{name}: {'equal bit for bit' if same else 'DIFFERENT'} ({len(one)} tensors)")
-        equal = equal and same
-    shutil.rmtree(place)
-    sys.exit(0 if equal else 1)
+            console.print(f"kill {kills} after {wait:.1f} s; {reached(to)}")
+            continue
+        if code != 0:
+            sys.exit(f"a resumed chain failed with exit code {code}; it is kept in {to}")
+        chains, same = chains + 1, same + equal(place / "whole", to)
+    console.print(f"{kills} kills in {chains} chains; {same} of {chains} equal the uninterrupted one bit for bit")
+    if same == chains:
+        shutil.rmtree(place)
+    sys.exit(0 if same == chains else 1)
 
 
 if __name__ == "__main__":

@@ -157,8 +157,8 @@ MUTATIONS = [
         "dropout goes on from where the generator was",
         "training/loop.py",
         (("        torch.manual_seed(self.plan.seed * 1_000_003 + step)\n", ""),),
-        SPINE,
-        "dropout_masks",
+        "test_resume.py",
+        "uninterrupted and student-25",
     ),
     Mutation(
         "optimiser starts anew on resume",

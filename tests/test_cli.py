@@ -95,7 +95,10 @@ def test_chain_and_demo_teach_link_by_link(
     assert Path("runs/demo/report.html").is_file()
     assert Path("runs/demo/student/report.html").is_file()
     assert out.count("Student alone") >= 1
-    assert [line for line in out.splitlines() if line.startswith("  3. limbeck")]
+    following = out.partition("Next, try:\n")[2].splitlines()
+    assert [line[:4].strip() for line in following if line[2].isdigit()] == ["1.", "2.", "3."]
+    assert max(map(len, following)) <= 80
+    assert "runs/demo-2" in "".join(following)
     # A second demo does not trip over the first; an explicit folder that is there is refused.
     call("demo", *short, "--json")
     assert json.loads(capsys.readouterr().out)["folder"] == "runs/demo-2"
