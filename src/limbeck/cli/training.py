@@ -47,10 +47,10 @@ def demo(
         "  2. With fewer labels still, then the two side by side:",
         f"       limbeck demo --set chain.student.data.labelled=20 --to {quote(str(fewer))}",
         f"       limbeck report {quote(str(student))} {quote(str(fewer / student.name))} --to compared.html",
-        "  3. Read what the student was asked for, then write a recipe of your own:",
+        "  3. Read what the student was asked for, then make its recipe your own:",
         "       limbeck methods kd",
-        f"       cp {quote(str(student / 'recipe.yaml'))} mine.yaml    change it, and what it says under `to`",
-        "       limbeck distill mine.yaml",
+        f"       cp {quote(str(student / 'recipe.yaml'))} mine.yaml",
+        "       limbeck distill mine.yaml --to runs/mine",
     )
 
 
