@@ -267,7 +267,7 @@ def test_few_labels_and_a_teacher_beat_few_labels(teacher: Run, tmp_path: Path) 
         valid=0.1,
         test=0.2,
         labelled=30,
-        budget="25 epochs",
+        budget="12 epochs",
         seeds=3,
         to=tmp_path / "run",
         training=SETTLED,
