@@ -217,6 +217,7 @@ def _small_files(most: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_that_was_complete(desk: Desk) -> None:
     desk.makes(to="teacher")
     command = [sys.executable, "-m", "limbeck", "distill", "mine.yaml", "--to", "run", "--quiet"]

@@ -89,6 +89,7 @@ def test_a_run_goes_on_with_the_command_it_says(here: Path, capsys: pytest.Captu
     assert Path("runs/a-run-2/run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_chain_goes_on_as_a_chain(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = stopped(
         "chain", "links.yaml", "--to", "my chain", once=Path("my chain/small/metrics.jsonl"), number=signal.SIGTERM
@@ -115,6 +116,7 @@ def test_a_chain_goes_on_as_a_chain(here: Path, capsys: pytest.CaptureFixture[st
     assert Path("my chain/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_signal_between_trainings_is_answered_too(here: Path) -> None:
     """Nobody listens in the loop while data is read and the first weights are drawn; the command line does."""
     Path("slow.py").write_text(
