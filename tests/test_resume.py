@@ -164,3 +164,10 @@ def test_killed_at_random_instants_and_resumed_is_uninterrupted(teacher: str, wh
 def test_a_checkpoint_is_due_well_within_a_minute() -> None:
     assert loop.SECONDS_BETWEEN_CHECKPOINTS <= 45
     assert SETTLED["precision"] == "float32"
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '{"schema": 1}', '{"schema": 1, "headline": 3}', '{"schema": 1'])
+def test_a_damaged_run_record_is_said_to_be_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json is damaged"):
+        read_record(tmp_path)

@@ -125,11 +125,18 @@ def read_record(folder: Path) -> RunRecord:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise RunError(f"{path} is damaged: {error}", remedy="run the recipe again into another folder") from error
+    if not isinstance(raw, dict):
+        raise RunError(f"{path} is damaged: it holds a {type(raw).__name__}", expected="what limbeck wrote")
     if raw.get("schema") != SCHEMA:
         raise RunError(
             f"{path} has schema {raw.get('schema')}", expected=f"schema {SCHEMA}", remedy="a newer limbeck reads it"
         )
-    return _run_record(raw)
+    try:
+        return _run_record(raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} is damaged: {type(error).__name__} {error}", remedy="run the recipe again into another folder"
+        ) from error
 
 
 def _scores(raw: Mapping[str, Any] | None) -> Scores | None:

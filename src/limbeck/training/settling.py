@@ -85,4 +85,5 @@ def settle(
     else:
         steps = budget.steps(epoch)
     training = training.model_copy(update={"threads": training.threads or torch.get_num_threads()})
-    return recipe.model_copy(update={"training": training, "budget": f"{steps} steps"}), said
+    where = device.type if device.type in ("cpu", "cuda") else recipe.device
+    return recipe.model_copy(update={"training": training, "budget": f"{steps} steps", "device": where}), said
