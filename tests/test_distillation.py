@@ -81,6 +81,17 @@ def test_seeds_are_runs_of_their_own(teacher: Run, tmp_path: Path) -> None:
     assert same_bits(weights(both), weights(both.folder / f"seed-{best.seed}"))
 
 
+def test_the_teacher_shown_is_the_chosen_seeds_own(tmp_path: Path) -> None:
+    """Seed by seed: each student learns from the teacher of its seed, and the record shows the one that was kept."""
+    teachers = small(None, tmp_path / "teachers", seed=1, seeds=3, budget="1 epochs")
+    run = small(str(teachers.folder), tmp_path / "run", seed=1, seeds=3, budget="1 epochs", control=False)
+    assert run.record.chosen_seed != 3, "the last seed's teacher would be shown by mistake as well"
+    own = {result.seed: result.student.metrics["nll"] for result in teachers.record.results}
+    assert len(set(own.values())) == 3
+    assert run.record.teacher is not None and run.record.chosen_seed is not None
+    assert run.record.teacher.metrics["nll"] == pytest.approx(own[run.record.chosen_seed], abs=1e-6)
+
+
 def test_a_chain_of_one_is_distill(tmp_path: Path) -> None:
     (link,) = chain(
         ["mlp(size=16)"], "digits", to=tmp_path / "chain", valid=0.1, test=0.2, budget="1 epochs", training=SETTLED

@@ -11,7 +11,7 @@ from limbeck.data.loader import in_order
 from limbeck.data.rows import Rows
 from limbeck.errors import TeacherError
 from limbeck.measures.complexity import cost
-from limbeck.model import Model
+from limbeck.model import Model, answering
 from limbeck.records import Scores
 from limbeck.signals import Batch
 from limbeck.task import Task
@@ -53,12 +53,8 @@ def answers(
         device: Where the model is; by default where its first parameter is.
     """
     where = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    training = model.training
-    model.eval()
-    try:
+    with answering(model):
         return collect(lambda batch: model(batch.inputs), rows, task, batch_size=batch_size, device=where)
-    finally:
-        model.train(training)
 
 
 def teacher_answers(

@@ -1,13 +1,26 @@
 """A network with its own input transform and class map: teacher and student read one sample, each in its own way."""
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limbeck.errors import ModelError, did_you_mean
+
+
+@contextlib.contextmanager
+def answering(module: nn.Module) -> Iterator[None]:
+    """Puts a module in eval mode for the block, and every part of it back in the mode it was in."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 class Model(nn.Module):

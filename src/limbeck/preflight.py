@@ -8,7 +8,7 @@ from torch import Tensor
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError, LimbeckError, ModelError, ObjectiveError, TeacherError
-from limbeck.model import Model
+from limbeck.model import Model, answering
 from limbeck.objective import Objective
 from limbeck.records import Finding
 from limbeck.signals import Batch, Signals
@@ -112,10 +112,9 @@ def _labels(needed: bool, task: Task, classes: Sequence[str], train: Rows) -> li
 
 
 def _student(student: Model, dry: Batch, layers: Sequence[str]) -> Signals:
-    training = {module: module.training for module in student.modules()}
-    student.eval()
     try:
-        return listen(student, dry.inputs, layers)
+        with answering(student):
+            return listen(student, dry.inputs, layers)
     except LimbeckError:
         raise
     except Exception as error:
@@ -123,9 +122,6 @@ def _student(student: Model, dry: Batch, layers: Sequence[str]) -> Signals:
             f"the student cannot read rows of shape {tuple(dry.inputs.shape[1:])}: {error}",
             remedy="does its first layer fit the data's shape?",
         ) from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 def _outputs(logits: Tensor | None, expected: int) -> None:

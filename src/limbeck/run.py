@@ -81,9 +81,9 @@ def evaluate_run(
     judge = task(run.record.task)
     student = run.student()
     found: dict[str, Scores] = {}
-    if recipe.teacher:
+    if (what := recipe.teacher_text()) is not None:
         shape = Shape(student_row(run), len(loaded.classes), loaded.classes, torch.zeros(0), torch.zeros(0))
-        master = teacher([(member.weight, member.model) for member in recipe.teacher], shape)
+        master = teacher(what, shape)
         if master.views is None:  # a recording answers the rows it recorded, and no others
             master.prepare(Needs(), loaded.classes)
             found["teacher"] = score(teacher_answers(master, rows, judge), judge, loaded.classes)

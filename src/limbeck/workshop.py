@@ -29,6 +29,7 @@ from limbeck.measures import latency
 from limbeck.measures.complexity import cost
 from limbeck.measures.environment import environment
 from limbeck.model import Model
+from limbeck.objective import Needs
 from limbeck.preflight import check
 from limbeck.progress import Progress
 from limbeck.recipe import Recipe
@@ -74,6 +75,7 @@ class Workshop:
     teacher_scores: Scores | None = None
     teacher_saw: Panel | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    recordings: dict[Path, float] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress, resume_command: str) -> "Workshop":
@@ -146,7 +148,12 @@ class Workshop:
                 with written_whole(self.folder / path.name) as temporary:
                     temporary.write_bytes(path.read_bytes())
         self.accelerator.wait_for_everyone()
-        times = self._latency(chosen)
+        teacher = self._teacher(chosen.seed)
+        if teacher is not None:
+            # Where each seed has a teacher of its own, the one shown is the chosen seed's.
+            teacher.prepare(Needs(), self.data.classes)
+            self._judged(teacher)
+        times = self._latency(chosen, teacher)
         if self.teacher_scores is not None and "teacher" in times:
             self.teacher_scores = _timed(self.teacher_scores, times["teacher"])
         final = [
@@ -208,7 +215,7 @@ class Workshop:
 
     def _teacher(self, seed: int) -> Teacher | None:
         """The teacher; a run with several seeds teaches each seed with its own."""
-        what = self._teachers() if self.given.teacher is None else self.given.teacher
+        what = self.recipe.teacher_text() if self.given.teacher is None else self.given.teacher
         if what is None:
             return None
         if isinstance(what, str) and seed in seeds_of(what):
@@ -216,10 +223,6 @@ class Workshop:
         else:
             found = find_teacher(what, self.shape)
         return found.to(self.accelerator.device)
-
-    def _teachers(self) -> str | list[tuple[float, str]] | None:
-        members = [(member.weight, member.model) for member in self.recipe.teacher]
-        return members if len(members) > 1 else members[0][1] if members else None
 
     def _lesson(self, teacher: Teacher | None) -> Lesson:
         return Lesson(
@@ -286,7 +289,8 @@ class Workshop:
         )
         self.watcher.done()
         recorded = RecordedTeacher(made)
-        self.seconds["recording"] = recorded.recording.seconds or 0.0
+        self.recordings[place] = recorded.recording.seconds or 0.0
+        self.seconds["recording"] = sum(self.recordings.values())
         recorded.prepare(needs, self.data.classes)
         return recorded.to(self.accelerator.device)
 
@@ -343,11 +347,10 @@ class Workshop:
     def _row(self) -> torch.Tensor:
         return self.data.test.take(torch.tensor([0])).inputs.to(self.accelerator.device)
 
-    def _latency(self, chosen: SeedResult) -> dict[str, dict[str, float]]:
+    def _latency(self, chosen: SeedResult, teacher: Teacher | None) -> dict[str, dict[str, float]]:
         timed: dict[str, torch.nn.Module] = {"student": self._student(chosen.seed)}
         if chosen.control is not None:
             timed["control"] = self._student(chosen.seed)
-        teacher = self._teacher(chosen.seed)
         if isinstance(teacher, ModuleTeacher):
             timed["teacher"] = teacher.model
         return latency.of_models(timed, self._row())

@@ -1,6 +1,7 @@
 """Text -> model: students by name, `timm:`, `torchvision:`, `package.module:function`, and finished runs."""
 
 import importlib
+import inspect
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,8 +157,6 @@ def _student(call: Call, shape: Shape, source: str) -> Model:
 
 
 def _called(function: Any, call: Call, *fixed: Any) -> nn.Module:
-    import inspect
-
     known = [name for name in inspect.signature(function).parameters if name not in ("inputs", "outputs")]
     for name in call.keywords:
         takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())

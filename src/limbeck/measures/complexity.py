@@ -5,6 +5,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from limbeck.model import answering
+
 
 def parameters(model: nn.Module) -> int:
     """The number of parameters, trainable or not, each counted once."""
@@ -22,13 +24,8 @@ def multiply_accumulates(model: nn.Module, row: Shaped[Tensor, "1 ..."]) -> int:
 
     Element-wise work (activations, normalisation) is not counted, as is the custom. The model's mode is put back.
     """
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(row)
-    finally:
-        model.train(training)
+    with answering(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(row)
     return int(counter.get_total_flops()) // 2
 
 

@@ -235,6 +235,11 @@ class Recipe(_Strict):
         """Where the run goes: `to`, or else runs/NAME."""
         return self.to if self.to is not None else Path("runs") / (self.name or "run")
 
+    def teacher_text(self) -> str | list[tuple[float, str]] | None:
+        """The teacher as the catalog takes it: a text, (weight, text) for each of several, or None."""
+        members = [(member.weight, member.model) for member in self.teacher]
+        return members if len(members) > 1 else members[0][1] if members else None
+
     def all_seeds(self) -> range:
         """The seeds of this run: `seed`, `seed + 1`, ..."""
         return range(self.seed, self.seed + (self.seeds or 1))

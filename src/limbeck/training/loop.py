@@ -198,7 +198,8 @@ class Trainer:
         # and the same after a resume, without storing generator states.
         torch.manual_seed(self.plan.seed * 1_000_003 + step)
         whole = batch.to(self.accelerator.device)
-        counts = self.lesson.objective.counts(whole)
+        # One process sees the whole batch, and counting it apart would make the device wait at every step.
+        counts = self.lesson.objective.counts(whole) if self.accelerator.num_processes > 1 else None
         here = whole.rows(slice(self.accelerator.process_index, None, self.accelerator.num_processes))
         said = self._ask(here)
         self.step_module.train()
@@ -231,7 +232,7 @@ class Trainer:
                 f"the term {self.names[column][0]} of the {self.who} became {values[row, column]:g} at step "
                 f"{done - len(window) + row + 1}{kept}",
                 expected="a finite loss",
-                remedy="a lower learning rate, training.clip: 1.0, or precision: float32; then --resume or start again",
+                remedy="a lower learning rate, training.clip: 1.0, or precision: float32, in a new folder",
             )
         means = values.mean(dim=0).tolist()
         weighted = {name: weight * mean for (name, weight), mean in zip(self.names, means, strict=True)}
