@@ -181,7 +181,15 @@ def metrics_lines(result: SeedResult, *, taught: bool) -> Iterator[dict[str, Any
             shares = {"kd(temperature=4)": kd, "labels": 1 - kd} if distilled else {"labels": 1.0}
             yield {"event": "train", **common, "loss": loss, "terms": terms, "shares": shares, "lr": 1e-3,
                    "rows_per_second": 18_000 + generator.normal(0, 90)}  # fmt: skip
+        for epoch in (1, 2, 3, 5, 8, 12, 16, 20) if taught and who == "student" else ():
+            share = 0.9 - 0.01 * epoch
+            yield {"event": "diagnosis", "who": who, "seed": result.seed, "step": 429 * epoch, "epoch": float(epoch),
+                   "norms": {"kd(temperature=4)": 4 * share, "labels": 4 - 4 * share},
+                   "shares": {"kd(temperature=4)": share, "labels": 1 - share},
+                   "cosines": {"kd(temperature=4)": {"labels": 0.5 - 0.04 * epoch}}}  # fmt: skip
         for epoch in range(1, 21):
             level = end.metrics["accuracy"] - 0.16 * math.exp(-epoch / 3) + generator.normal(0, 0.0015)
+            like = {"likeness": {"agreement": level + 0.02, "kl": 0.4 * (1 - level)}} if taught else {}
             yield {"event": "valid", "who": who, "seed": result.seed, "step": 429 * epoch, "epoch": float(epoch),
-                   "metrics": {"accuracy": level, "nll": 1.2 * (1 - level)}}  # fmt: skip
+                   "metrics": {"accuracy": level, "nll": 1.2 * (1 - level)},
+                   **like}  # fmt: skip

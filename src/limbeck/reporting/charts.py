@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from limbeck.reporting.history import Band, LossTerms
+from limbeck.reporting.history import Band, Gradients, LossTerms
 from limbeck.reporting.units import Unit
 
 # Colours that stand for a CSS variable until the SVG is written; no chart uses them as themselves.
@@ -109,6 +109,23 @@ def loss_chart(loss: LossTerms, x_label: str, *, alt: str, name: str) -> Markup:
         axes.set_ylim(min(0.0, min(loss.total)), min(1.05 * max(loss.total), 1.2 * top) or 1.0)
         _by_time(axes, x_label)
         axes.set_ylabel("training loss")
+        axes.grid(axis="y", color=_RULE, linewidth=0.6)
+        axes.margins(x=0.01)
+        return _svg(figure, alt=alt, name=name)
+
+
+def gradient_chart(gradients: Gradients, x_label: str, *, alt: str, name: str) -> Markup:
+    """Each term's part in the gradient, as a stack that is 100 % high, with a mark where it was measured."""
+    with _style():
+        figure, axes = _figure(4.5, 3.0)
+        parts = [100 * np.array(share) for share in gradients.shares.values()]
+        colours = [_STANDINS[f"term-{k % TERMS}"] for k in range(len(parts))]
+        axes.stackplot(gradients.x, *parts, colors=colours, alpha=0.55, linewidth=0)
+        for edge in np.cumsum(parts, axis=0)[:-1]:
+            axes.plot(gradients.x, edge, color=_INK, linewidth=0.9, marker="o", markersize=2.5)
+        axes.set_ylim(0, 100)
+        _by_time(axes, x_label)
+        axes.set_ylabel("share of the gradient (%)")
         axes.grid(axis="y", color=_RULE, linewidth=0.6)
         axes.margins(x=0.01)
         return _svg(figure, alt=alt, name=name)

@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import yaml
 from markupsafe import Markup
 
 from limbeck.records import Finding, RunRecord, read_record
-from limbeck.reporting.charts import TERMS, Strip, loss_chart, strip_chart, validation_chart
+from limbeck.reporting.charts import TERMS, Strip, gradient_chart, loss_chart, strip_chart, validation_chart
 from limbeck.reporting.headline import NAMES, Headline, headline
 from limbeck.reporting.history import History, read_history
 from limbeck.reporting.panels import View, views
@@ -49,6 +49,10 @@ class Page:
     loss: Markup | None
     loss_terms: tuple[tuple[str, str], ...]
     loss_seed: str
+    likeness: Markup | None
+    gradients: Markup | None
+    gradient_terms: tuple[tuple[str, str], ...]
+    conflicts: str
     history: History
     speeds: tuple[tuple[str, str], ...]
     views: tuple[View, ...]
@@ -81,8 +85,12 @@ def read_page(folder: Path, anchor: str) -> Page:
         seeds=tuple(_seeds(record, unit)),
         seed_note=_seed_note(record, unit),
         validation=_validation(history, unit, anchor),
+        likeness=_likeness(history, anchor),
+        gradients=_gradients(history, anchor),
+        gradient_terms=_coloured(history.gradients.shares) if history.gradients else (),
+        conflicts=_conflicts(history),
         loss=loss_chart(loss, axis, alt=_loss_words(history), name=f"{anchor}-loss") if loss else None,
-        loss_terms=tuple((name, f"term-{k % TERMS}") for k, name in enumerate(loss.parts)) if loss else (),
+        loss_terms=_coloured(loss.parts) if loss else (),
         loss_seed=str(loss.seed) if loss else "",
         history=history,
         speeds=tuple(
@@ -235,6 +243,42 @@ def _validation(history: History, unit: Unit, anchor: str) -> Markup | None:
     ]
     alt = f"Validation {unit.label.lower()} by {history.x_label}: {'; '.join(words)}"
     return validation_chart(history.validation, unit, history.x_label, alt=alt, name=f"{anchor}-validation")
+
+
+def _coloured(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, f"term-{k % TERMS}") for k, name in enumerate(names))
+
+
+def _likeness(history: History, anchor: str) -> Markup | None:
+    if not history.likeness:
+        return None
+    unit = metric(history.likeness_name)
+    words = [
+        f"{NAMES['control' if who == 'control' else 'student'].lower()} ends at {unit.write(band.mean[-1])}"
+        for who, band in history.likeness.items()
+    ]
+    alt = f"{unit.label} on validation rows by {history.x_label}: {'; '.join(words)}"
+    return validation_chart(history.likeness, unit, history.x_label, alt=alt, name=f"{anchor}-likeness")
+
+
+def _gradients(history: History, anchor: str) -> Markup | None:
+    found = history.gradients
+    # One point makes no area.
+    if found is None or len(found.x) < 2:
+        return None
+    words = [f"{name} from {100 * share[0]:.0f} % to {100 * share[-1]:.0f} %" for name, share in found.shares.items()]
+    alt = f"Share of each term in the gradient by {history.x_label}: {', '.join(words)}"
+    return gradient_chart(found, history.x_label, alt=alt, name=f"{anchor}-gradients")
+
+
+def _conflicts(history: History) -> str:
+    if history.gradients is None:
+        return ""
+    said = [
+        f"{first} and {second} pulled against each other at {against} of {of} points"
+        for first, second, against, of in history.gradients.conflicts
+    ]
+    return f"{'; '.join(said)}." if said else ""
 
 
 def _loss_words(history: History) -> str:

@@ -17,15 +17,17 @@ from limbeck.data.augment import Augmentation
 from limbeck.data.loader import batches
 from limbeck.data.rows import Rows
 from limbeck.errors import Interrupted, RunError, TrainingError
-from limbeck.evaluation import answers
+from limbeck.evaluation import Answers, answers
 from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.progress import Progress
+from limbeck.records import Finding
 from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
+from limbeck.training.checkup import Checkup
 from limbeck.training.interruption import heard
-from limbeck.training.journal import Journal
+from limbeck.training.journal import Journal, finite
 from limbeck.training.plan import Plan
 from limbeck.training.step import Step
 
@@ -35,7 +37,11 @@ STEPS_BETWEEN_LINES = 25
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learnt from: data, its views, the teacher and the objective. The control's lesson has no teacher."""
+    """What is learnt from: data, its views, the teacher and the objective. The control's lesson has no teacher.
+
+    `valid_teacher` is what the teacher says about the validation rows, by which student and control are compared with
+    it; None where it says nothing about them, as a recording of the training rows does.
+    """
 
     train: Rows
     valid: Rows
@@ -45,6 +51,7 @@ class Lesson:
     augment: Augmentation | None
     augment_seed: int
     views: int | None
+    valid_teacher: Answers | None = None
 
     def view(self, epoch: int) -> int:
         """Which view of every row an epoch reads: the plain one, the epoch's own, or the recorded ones in turn."""
@@ -103,6 +110,7 @@ class Trainer:
         module = plan.placed(Step(model, lesson.objective, layers, plan.precision), accelerator.device)
         self.names = [(name, weight) for name, weight, _ in lesson.objective.named_terms()]
         self.optimizer = plan.build_optimizer(module)
+        self.checkup = Checkup(module, lesson.objective, lesson.teacher, plan, self.journal, progress)
         self.step_module = accelerator.prepare(module) if accelerator.num_processes > 1 else module
         self.average = self._averaged() if plan.ema else None
         self.best: dict[str, Tensor] = {}
@@ -120,6 +128,7 @@ class Trainer:
             return self._finished(facts)
         step = self._restore()
         self.journal.rewind(step)
+        self.checkup.resume()
         self.progress.start(self.who, self.plan.steps)
         with torch.random.fork_rng(), heard() as interruption:
             self._run(step, lambda: interruption.asked)
@@ -134,11 +143,17 @@ class Trainer:
             raise self._stopped(self.plan.steps)
         return fit
 
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found amiss so far, in this training and before it was resumed; known to the main process only."""
+        return self.checkup.findings
+
     def _stopped(self, done: int) -> Interrupted:
         return Interrupted(f"{self.who} stopped after step {done}; everything is saved", remedy=self.resume_command)
 
     def _finished(self, facts: Mapping[str, Any]) -> Fit:
         self._refuse_other(facts, self.weights_path)
+        self.journal.read()
         checkpoint.load_weights(self.model, checkpoint.load(self.weights_path)[0], str(self.weights_path))
         return Fit(**facts["fit"])
 
@@ -161,6 +176,8 @@ class Trainer:
                 window = []
             if validate:
                 self._validate(done)
+                if self.accelerator.is_main_process:
+                    self.checkup.after(done, self._batches(0), self.accelerator.device)
             if due and done < self.plan.steps:
                 self._save(done)
                 saved = time.monotonic()
@@ -257,7 +274,10 @@ class Trainer:
         model = self.model if self.average is None else self.average.module
         said = answers(model, lesson.valid, lesson.task, device=self.accelerator.device)
         metrics = lesson.task.metrics(said.outputs, said.labels, said.known)
-        self.journal.write("valid", done, done / self.plan.steps_per_epoch, metrics=metrics)
+        facts: dict[str, Any] = {"metrics": metrics}
+        if lesson.valid_teacher is not None:
+            facts["likeness"] = finite(lesson.task.likeness(said.outputs, lesson.valid_teacher.outputs))
+        self.journal.write("valid", done, done / self.plan.steps_per_epoch, **facts)
         value = metrics[lesson.task.selection]
         better = value > self.best_value if lesson.task.higher_is_better else value < self.best_value
         if math.isnan(self.best_value) or better:

@@ -28,10 +28,14 @@ class Step(nn.Module):
         self, batch: Batch, teacher: Signals, counts: Mapping[str, float] | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The weighted total with gradient, and each term's detached mean."""
+        loss = self.objective.loss(self.student(batch), teacher, batch, counts=counts)
+        return loss.total, dict(loss.terms)
+
+    def student(self, batch: Batch) -> Signals:
+        """What the student says about a batch, as the objective sees it."""
         with torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16, enabled=self.low):
             said = listen(self.model, batch.inputs, self.layers)
-        loss = self.objective.loss(widened(said) if self.low else said, teacher, batch, counts=counts)
-        return loss.total, dict(loss.terms)
+        return widened(said) if self.low else said
 
 
 def widened(signals: Signals) -> Signals:
