@@ -44,6 +44,7 @@ from limbeck.teachers.recording import RecordedTeacher
 from limbeck.training.engine import engine, follow
 from limbeck.training.loop import Fit, Lesson, Trainer
 from limbeck.training.settling import plan_of, settle
+from limbeck.training.symptoms import merged
 
 ROWS_SEEN = 512
 
@@ -76,6 +77,8 @@ class Workshop:
     teacher_saw: Panel | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     recordings: dict[Path, float] = field(default_factory=dict)
+    symptoms: dict[int, list[Finding]] = field(default_factory=dict)
+    on_valid: dict[str, Answers] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress, resume_command: str) -> "Workshop":
@@ -117,6 +120,7 @@ class Workshop:
         control = copy.deepcopy(student) if self.recipe.control and teacher is not None else None
         lesson = self._lesson(teacher)
         self._check(lesson, student, seed)
+        lesson = replace(lesson, valid_teacher=self._on_valid(teacher))
         if teacher is not None and self.recipe.record and teacher.views is None:
             lesson = replace(lesson, teacher=self._recorded(teacher, lesson), views=self._views())
         fit = self._fit(student, lesson, seed, "student")
@@ -193,7 +197,7 @@ class Workshop:
             teacher=self.teacher_scores,
             results=tuple(results),
             chosen_seed=chosen,
-            findings=tuple(self.findings),
+            findings=(*self.findings, *merged(self.symptoms)),
             panels=() if self.teacher_saw is None else (self.teacher_saw,),
             seconds=self.seconds,
         )
@@ -315,10 +319,23 @@ class Workshop:
             progress=self.watcher,
             resume_command=self.resume_command,
         )
-        return trainer.fit()
+        try:
+            return trainer.fit()
+        finally:
+            if who == "student":  # the control learns from nothing but labels, in which there is nothing to compare
+                self.symptoms[seed] = trainer.findings
 
     def _seed_folder(self, seed: int) -> Path:
         return self.folder if len(self.recipe.all_seeds()) == 1 else self.folder / f"seed-{seed}"
+
+    def _on_valid(self, teacher: Teacher | None) -> Answers | None:
+        """A live teacher's answers on the validation rows, asked once for all seeds that it teaches."""
+        if teacher is None or teacher.views is not None:
+            return None
+        if teacher.fingerprint not in self.on_valid:
+            said = teacher_answers(teacher, self.data.valid, self.task, device=self.accelerator.device)
+            self.on_valid[teacher.fingerprint] = said
+        return self.on_valid[teacher.fingerprint]
 
     def _judged(self, teacher: Teacher) -> Answers | None:
         """The teacher's answers on the test rows; a recording has none, for it was made of the training rows."""
