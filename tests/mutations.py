@@ -29,6 +29,7 @@ class Mutation:
 
 LIVE, RECORDED, SPINE = "test_teachers.py", "test_recordings.py", "test_distillation.py"
 METHODS, DIVERGENCES = "test_objectives.py", "test_divergences.py"
+SERIES = "test_series_students.py"
 
 MUTATIONS = [
     Mutation(
@@ -124,6 +125,55 @@ MUTATIONS = [
         ((".sum(dim=-1) / 2", ".sum(dim=-1)"),),
         METHODS,
         "reference and hint",
+    ),
+    Mutation(
+        "hint reads channels as tokens",
+        "objectives/hint.py",
+        (('features.transpose(1, 2) if layout == "channels" else features', "features"),),
+        METHODS,
+        "reference and hint",
+    ),
+    Mutation(
+        "hint compares the class token",
+        "objectives/hint.py",
+        (("return sequence[:, prefix:]", "return sequence"),),
+        METHODS,
+        "reference and hint",
+    ),
+    Mutation(
+        "hint pools in bins that leave the last places out",
+        "objectives/hint.py",
+        (("((bins + 1) * length + size - 1) // size", "(bins + 1) * (length // size)"),),
+        METHODS,
+        "reference and hint",
+    ),
+    Mutation(
+        "tcn looks ahead",
+        "students/tcn.py",
+        (("pad(series, (self.reach, 0))", "pad(series, (self.reach - self.reach // 2, self.reach // 2))"),),
+        SERIES,
+        "earlier_answer",
+    ),
+    Mutation(
+        "tcn without dilation",
+        "students/tcn.py",
+        (("TemporalBlock(size, kernel, 2 ** (number - 1),", "TemporalBlock(size, kernel, 1,"),),
+        SERIES,
+        "receptive_field",
+    ),
+    Mutation(
+        "a patch answers before it is full",
+        "students/transformer.py",
+        (("if causal and patch > 1 else None", "if False else None"),),
+        SERIES,
+        "earlier_answer",
+    ),
+    Mutation(
+        "attention looks ahead",
+        "students/transformer.py",
+        (("is_causal=self.causal", "is_causal=False"),),
+        SERIES,
+        "earlier_answer or prefixes",
     ),
     Mutation(
         "view ignored in the recording",
