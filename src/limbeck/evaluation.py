@@ -22,9 +22,9 @@ from limbeck.teachers.protocol import Teacher
 class Answers:
     """A model's outputs for rows in their order, beside the labels; all on the CPU, in float32."""
 
-    outputs: Float[Tensor, "rows classes"]
-    labels: Shaped[Tensor, " rows"]
-    known: Bool[Tensor, " rows"]
+    outputs: Float[Tensor, "rows ..."]
+    labels: Shaped[Tensor, "rows ..."]
+    known: Bool[Tensor, "rows ..."]
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def collect(
     outputs, labels, known = [], [], []
     for batch in in_order(rows, task, batch_size=batch_size):
         outputs.append(answer(batch.to(device)).float().cpu())
-        labels.append(torch.zeros(len(batch), dtype=torch.int64) if batch.labels is None else batch.labels.cpu())
+        labels.append(torch.zeros(batch.known.shape, dtype=torch.int64) if batch.labels is None else batch.labels.cpu())
         known.append(batch.known.cpu())
     return Answers(torch.cat(outputs), torch.cat(labels), torch.cat(known))
 

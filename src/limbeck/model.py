@@ -31,6 +31,7 @@ class Model(nn.Module):
     Args:
         network: Any module from transformed inputs to logits; it is not modified.
         transform: From raw inputs (as the data holds them) to what the network expects; None when it takes them raw.
+        restore: From what the network says, and the raw inputs, to outputs in the labels' unit; None: they are.
         classes: Names of the outputs, in the network's own order; empty when they are in the data's order.
         source: The text that builds the network again, empty when only the caller can.
     """
@@ -38,22 +39,29 @@ class Model(nn.Module):
     class_index: Tensor | None
 
     def __init__(
-        self, network: nn.Module, transform: nn.Module | None = None, classes: Sequence[str] = (), source: str = ""
+        self,
+        network: nn.Module,
+        transform: nn.Module | None = None,
+        classes: Sequence[str] = (),
+        source: str = "",
+        restore: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.transform = transform if transform is not None else nn.Identity()
+        self.restore = restore
         self.classes = tuple(classes)
         self.source = source
         self.register_buffer("class_index", None, persistent=False)
 
     def forward(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
-        """Logits in the data's class order, from raw inputs."""
-        outputs = self.network(self.transform(inputs))
-        return self.classed(outputs)
+        """Logits in the data's class order, or numbers in the labels' unit, from raw inputs."""
+        return self.answer(self.network(self.transform(inputs)), inputs)
 
-    def classed(self, outputs: Tensor) -> Tensor:
-        """Puts a network's outputs in the data's class order."""
+    def answer(self, outputs: Tensor, inputs: Shaped[Tensor, "rows ..."]) -> Tensor:
+        """What the network's own outputs mean: in the labels' unit, in the data's class order."""
+        if self.restore is not None:
+            outputs = self.restore(outputs, inputs)
         return outputs if self.class_index is None else outputs[..., self.class_index]
 
     def align(self, classes: Sequence[str]) -> "Model":
@@ -79,7 +87,7 @@ class Model(nn.Module):
 
         Two models with equal fingerprints give equal answers to equal inputs.
         """
-        digest = hashlib.sha256(f"{self.network!r}|{self.transform!r}|{self.classes}".encode())
+        digest = hashlib.sha256(f"{self.network!r}|{self.transform!r}|{self.restore!r}|{self.classes}".encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from limbeck.divergences import Divergence
 from limbeck.errors import ObjectiveError
 from limbeck.signals import Batch, Signals
+from limbeck.task import Meaning
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Needs:
     """What an objective demands, checked before training starts.
 
     `soft` lists the divergences it will ask of the teacher's targets, each with its temperature; `logits` says that it
-    reads the teacher's dense logits themselves; the layers are names of modules; `labels` and `ids` say that it reads
+    reads the teacher's dense logits themselves; `meaning` lists what it takes outputs for (see `limbeck.task.Meaning`),
+    so that a softmax over blood sugar is refused; the layers are names of modules; `labels` and `ids` say that it reads
     them; `rows` is the smallest batch it can work on.
     """
 
     soft: frozenset[tuple[Divergence, float]] = frozenset()
     logits: bool = False
+    meaning: frozenset[Meaning] = frozenset()
     student_layers: frozenset[str] = frozenset()
     teacher_layers: frozenset[str] = frozenset()
     labels: bool = False
@@ -41,6 +44,7 @@ class Needs:
         return Needs(
             self.soft | other.soft,
             self.logits or other.logits,
+            self.meaning | other.meaning,
             self.student_layers | other.student_layers,
             self.teacher_layers | other.teacher_layers,
             self.labels or other.labels,
@@ -97,9 +101,15 @@ class Objective(nn.Module, ABC):
         """The weighted methods this objective is the sum of."""
         yield 1.0, self
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        """How many rows each term is averaged over, by the term's name."""
-        return {name: float(term.counted(batch).sum()) for name, _, term in self.named_terms()}
+    def counts(self, batch: Batch, teacher: Signals | None = None) -> dict[str, float]:
+        """How many rows each term is averaged over, by the term's name.
+
+        Args:
+            batch: The rows.
+            teacher: What the teacher said about them, where it may have said nothing about some.
+        """
+        heard = teacher or Signals()
+        return {name: float(term.counted(_seen(term, heard, batch)).sum()) for name, _, term in self.named_terms()}
 
     def named_terms(self) -> Iterator[tuple[str, float, "Objective"]]:
         """The terms with a name each; a method that occurs twice is numbered."""
@@ -132,10 +142,11 @@ class Objective(nn.Module, ABC):
         total = None
         terms: dict[str, Tensor] = {}
         for name, weight, term in self.named_terms():
-            counted = term.counted(batch)
+            seen = _seen(term, teacher, batch)
+            counted = term.counted(seen)
             here = counted.sum()
             whole = here.clamp(min=1) if counts is None else max(counts[name], 1.0)
-            value = term(student, teacher, batch)
+            value = term(student, teacher, seen)
             if term.per_row:
                 if value.shape != counted.shape:
                     raise ObjectiveError(
@@ -223,6 +234,11 @@ class Sum(Objective):
 
     def __repr__(self) -> str:
         return f"{self.first!r} + {self.second!r}"
+
+
+def _seen(term: Objective, teacher: Signals, batch: Batch) -> Batch:
+    """The batch as a term sees it: what needs the teacher does not count the rows it said nothing about."""
+    return batch if teacher.said is None or not term.needs().teacher else batch.only(teacher.said)
 
 
 def method_name(method: type[Objective]) -> str:

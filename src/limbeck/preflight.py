@@ -53,6 +53,7 @@ def check(
     """
     needs = objective.needs()
     _can_train(student, objective, teacher, len(batch))
+    _meanings(objective, task)
     findings = _labels(needs.labels, task, classes, train)
     if teacher is not None:
         teacher.prepare(needs, classes)
@@ -60,7 +61,7 @@ def check(
     dry = batch.rows(slice(0, max(DRY_ROWS, needs.rows)))
     with torch.random.fork_rng(), torch.no_grad():
         said = _student(student, dry, sorted(needs.student_layers))
-        _outputs(said.logits, task.output_size(classes))
+        _outputs(said.logits, (*dry.mask.shape, task.output_size(classes)), dry.mask.ndim > 1)
         heard = Signals() if teacher is None else teacher.signals(dry)
         _targets(objective, heard)
         objective.setup(said, heard, dry)
@@ -95,11 +96,23 @@ def _can_train(student: Model, objective: Objective, teacher: Teacher | None, ro
         raise ObjectiveError(f"{objective!r} needs batches of at least {needs.rows} rows; a batch has {rows}")
 
 
+def _meanings(objective: Objective, task: Task) -> None:
+    """Refuses a method that takes the outputs for something else than the task does."""
+    for _, term in objective.terms():
+        if missing := sorted(term.needs().meaning - task.says):
+            said = " and ".join(sorted(task.says))
+            raise ObjectiveError(
+                f"{term!r} takes outputs for {' and '.join(missing)}, and {task!r} has {said}",
+                expected="a method for this task",
+                remedy="`limbeck methods` lists them: regression for values, event_kd for an event, kd for classes",
+            )
+
+
 def _labels(needed: bool, task: Task, classes: Sequence[str], train: Rows) -> list[Finding]:
-    piece = train.take(torch.arange(len(train)))
-    if piece.labels is not None:
-        task.check_labels(piece.labels, piece.known, classes)
-    known = int(piece.known.sum())
+    if train.labels is not None:
+        task.check_labels(train.labels, train.known, classes)
+    # A row with several positions counts as labelled where any of them is.
+    known = int(train.known.reshape(len(train), -1).any(dim=1).sum())
     if needed and known == 0:
         raise DataError(
             "the objective uses labels and no training row has one",
@@ -124,14 +137,18 @@ def _student(student: Model, dry: Batch, layers: Sequence[str]) -> Signals:
         ) from error
 
 
-def _outputs(logits: Tensor | None, expected: int) -> None:
-    if logits is None or logits.shape[-1] != expected:
-        given = "none" if logits is None else str(logits.shape[-1])
-        raise ModelError(
-            f"the student gives {given} outputs a row",
-            expected=f"{expected}, one for each class",
-            remedy="set the size of its last layer",
-        )
+def _outputs(logits: Tensor | None, expected: tuple[int, ...], by_step: bool) -> None:
+    if logits is None:
+        raise ModelError("the student gives no outputs", expected="logits, or numbers in the labels' unit")
+    if tuple(logits.shape) == expected:
+        return
+    wanted, given = expected[1:], tuple(logits.shape[1:])
+    shown = str(given[0]) if len(given) == 1 else f"an array of shape {given}"
+    raise ModelError(
+        f"the student gives {shown} {'outputs ' if len(given) == 1 else ''}a row",
+        expected=f"{wanted[0]}, one for each class or quantity" if len(wanted) == 1 else f"(steps, outputs): {wanted}",
+        remedy="per_step=True for a built-in series student" if by_step else "set the size of its last layer",
+    )
 
 
 def _targets(objective: Objective, heard: Signals) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 from torch import nn
 
 from limbeck.catalog.data import data_of
-from limbeck.catalog.models import Shape, model, of_run, saved_shape, with_weights
+from limbeck.catalog.models import model, of_run, saved_shape, with_weights
 from limbeck.catalog.tasks import task
 from limbeck.catalog.teachers import teacher
 from limbeck.data.source import Data
@@ -74,15 +74,15 @@ def evaluate_run(
         data: The data itself, for a run whose data was given as an object.
     """
     recipe = Recipe.read(run.folder / "recipe.yaml", overrides=list(overrides))
-    loaded = data or data_of(recipe.data)
+    judge = task(run.record.task)
+    loaded = data or data_of(recipe.data, labels=judge.labels)
     if split not in ("train", "valid", "test"):
         raise RecipeError(f"there is no split {split!r}", remedy=did_you_mean(split, ("train", "valid", "test")))
     rows = getattr(loaded, split)
-    judge = task(run.record.task)
     student = run.student()
     found: dict[str, Scores] = {}
     if (what := recipe.teacher_text()) is not None:
-        shape = Shape(student_row(run), len(loaded.classes), loaded.classes, torch.zeros(0), torch.zeros(0))
+        shape = saved_shape(run.folder, run.record.data, loaded.classes)
         master = teacher(what, shape)
         if master.views is None:  # a recording answers the rows it recorded, and no others
             master.prepare(Needs(), loaded.classes)

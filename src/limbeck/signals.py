@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from limbeck.targets import DenseTargets, SoftTargets
-from limbeck.task import Task
+from limbeck.task import LABEL_DIMENSIONS, Task
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,18 @@ class Batch:
     def of(cls, inputs: Tensor, labels: Tensor | None, task: Task, *, ids: Tensor | None = None) -> "Batch":
         """A batch for a loop of your own: every row counts, every label (where there are labels) is known."""
         rows = inputs.shape[0]
-        everything = torch.ones(labels.shape if labels is not None else rows, dtype=torch.bool, device=inputs.device)
+        positions = (rows,) if labels is None else labels.shape[: labels.ndim - LABEL_DIMENSIONS[task.labels]]
+        everything = torch.ones(positions, dtype=torch.bool, device=inputs.device)
         known = everything if labels is not None else torch.zeros_like(everything)
         number = torch.arange(rows, device=inputs.device) if ids is None else ids
         return cls(inputs, labels, everything, known, number, torch.zeros_like(number), task)
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
+
+    def only(self, rows: Bool[Tensor, " rows"]) -> "Batch":
+        """The same batch in which nothing counts but these rows (and of them what counted before)."""
+        return replace(self, mask=self.mask & rows.to(self.mask.device).view(-1, *[1] * (self.mask.ndim - 1)))
 
     def rows(self, index: Tensor | slice) -> "Batch":
         """Some of the rows, in the order of the index."""
@@ -91,17 +96,22 @@ class Signals:
     """What a network said about a batch: the same type for a student and a teacher, live or recorded.
 
     `logits` are dense and may be absent from a recording; `targets` answer divergences in the form they were kept;
-    `features` hold the outputs of the layers that were asked for, by layer name.
+    `features` hold the outputs of the layers that were asked for, by layer name. `said` marks the rows the network
+    answered at all, None when it answered all of them: what stands in the other rows is finite and means nothing, and
+    `Objective.loss` leaves those rows out of every term that needs the teacher. Who may be silent always says `said`.
     """
 
     logits: Float[Tensor, "*rows classes"] | None = None
     features: Mapping[str, Shaped[Tensor, "..."]] = field(default_factory=dict)
     targets: SoftTargets | None = None
+    said: Bool[Tensor, " rows"] | None = None
 
     @classmethod
-    def dense(cls, logits: Tensor, features: Mapping[str, Tensor] | None = None) -> "Signals":
-        """Signals of a network that said all its logits."""
-        return cls(logits, dict(features or {}), DenseTargets(logits))
+    def dense(
+        cls, logits: Tensor, features: Mapping[str, Tensor] | None = None, said: Tensor | None = None
+    ) -> "Signals":
+        """Signals of a network that said all its logits, about all rows or about those that `said` marks."""
+        return cls(logits, dict(features or {}), DenseTargets(logits), said)
 
     def rows(self, index: Tensor | slice) -> "Signals":
         """The signals for some of the rows."""
@@ -109,4 +119,5 @@ class Signals:
             None if self.logits is None else self.logits[index],
             {name: feature[index] for name, feature in self.features.items()},
             None if self.targets is None else self.targets.rows(index),
+            None if self.said is None else self.said[index],
         )

@@ -1,26 +1,55 @@
 """What a task must know, so that nothing else needs to: its label loss, its metrics, its decoding, its panels."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from limbeck.records import Panel
+
+LabelKind = Literal["single", "several", "steps", "values"]
+"""How labels are read, a file of `data/labels/` each: one class a row, several classes a row, one class at each step of
+a row, or numbers."""
+
+Meaning = Literal["classes", "binary", "values", "event"]
+"""What outputs stand for: logits of classes of which one is true, logits of classes that are true or not each for
+itself, numbers in the labels' unit, or the logit of an event."""
+
+LABEL_DIMENSIONS: Mapping[LabelKind, int] = {"single": 0, "several": 1, "steps": 0, "values": 1}
+"""How many of the labels' last dimensions belong to one position; the others count positions."""
 
 
 @runtime_checkable
 class Task(Protocol):
     """One file in `tasks/` holds one class that keeps this protocol; everything else speaks to it through these words.
 
-    `outputs` are whatever the student says for a row (logits for classification); `known` marks the rows whose label
-    is known. `selection` names the validation metric by which weights are chosen, `higher_is_better` its direction.
+    `outputs` are whatever the student says for a row (logits for classification); `known` marks the positions whose
+    label is known: rows, or the steps of a sequence where each has a label of its own. `classes` are the names of the
+    labels: classes, or the quantities of a regression. `selection` names the validation metric by which weights are
+    chosen, `higher_is_better` its direction.
+
+    A task with arguments keeps each under its own name; `repr` writes the task down as a recipe does, and the catalog
+    reads it back.
     """
 
     name: ClassVar[str]
+    labels: ClassVar[LabelKind]
+    says: ClassVar[frozenset[Meaning]]
     selection: ClassVar[str]
     higher_is_better: ClassVar[bool]
     headline: ClassVar[tuple[str, ...]]
+
+    def fitted(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."]) -> "Task":
+        """The task with what it must know of the training labels (such as their scale), as arguments of its own.
+
+        A task that needs nothing, or was told already, returns itself.
+        """
+        ...
+
+    def restore(self) -> nn.Module | None:
+        """From a network's own outputs, and the raw inputs, to outputs in the labels' unit; None leaves them alone."""
+        ...
 
     def check_labels(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."], classes: Sequence[str]) -> None:
         """Raises `DataError` when a known label cannot be one of this task's."""
@@ -33,7 +62,7 @@ class Task(Protocol):
     def label_loss(
         self, outputs: Float[Tensor, "*rows classes"], labels: Shaped[Tensor, "*rows"]
     ) -> Float[Tensor, "*rows"]:
-        """Loss against the labels, one value for each row (rows with unknown labels may hold anything finite)."""
+        """Loss against the labels, one value for each position (unknown labels may hold anything finite)."""
         ...
 
     def metrics(
@@ -71,5 +100,5 @@ class Task(Protocol):
         classes: Sequence[str],
         temperature: float,
     ) -> Panel:
-        """A few examples with the teacher's answer at T=1 and at the run's temperature, as plain data."""
+        """A few examples with the teacher's answer (and, for classes, at the run's temperature), as plain data."""
         ...

@@ -24,6 +24,7 @@ from limbeck.data.augment import Augmentation, parse
 from limbeck.data.loader import batches
 from limbeck.data.source import Data
 from limbeck.data.standardise import statistics
+from limbeck.errors import DataError
 from limbeck.evaluation import Answers, answers, score, teacher_answers
 from limbeck.measures import latency
 from limbeck.measures.complexity import cost
@@ -83,11 +84,21 @@ class Workshop:
     @classmethod
     def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress, resume_command: str) -> "Workshop":
         """Finds data, task, augmentation and device."""
-        data = data_of(recipe.data, given.data)
         task = find_task(recipe.task)
+        data = data_of(recipe.data, given.data, labels=task.labels)
+        if data.labels != task.labels:
+            raise DataError(
+                f"the data was loaded with labels={data.labels!r}, and {task!r} reads {task.labels!r}",
+                remedy=f"load(..., labels={task.labels!r})",
+            )
+        assert data.train.labels is not None
+        task = task.fitted(data.train.labels, data.train.known)
+        # The settled recipe says what the task knows of the labels, so that a saved run answers without its data.
+        recipe = recipe.replace(task=repr(task))
         row = data.train.take(torch.tensor([0])).inputs
         mean, deviation = statistics(data.train)
-        shape = Shape(tuple(row.shape[1:]), task.output_size(data.classes), data.classes, mean, deviation)
+        outputs = task.output_size(data.classes)
+        shape = Shape(tuple(row.shape[1:]), outputs, data.classes, mean, deviation, task.restore)
         accelerator = engine(recipe.device, recipe.trackers, folder)
         augment = None if recipe.augment is None else parse(recipe.augment)
         return cls(recipe, given, folder, watcher, resume_command, data, task, shape, accelerator, augment)
@@ -349,7 +360,7 @@ class Workshop:
         self.teacher_scores = Scores(scores.rows, scores.metrics, size, scores.panels)
         needs = find_objective(self.recipe.objective).needs()
         piece = self.data.test.take(torch.arange(min(ROWS_SEEN, len(self.data.test))))
-        labels = torch.zeros(len(piece.known), dtype=torch.int64) if piece.labels is None else piece.labels
+        labels = torch.zeros(piece.known.shape, dtype=torch.int64) if piece.labels is None else piece.labels
         warm = max((temperature for _, temperature in needs.soft), default=1.0)
         self.teacher_saw = self.task.teacher_saw(
             piece.inputs, said.outputs[: len(labels)], labels, piece.known, self.data.classes, warm

@@ -7,14 +7,16 @@ from limbeck.data.source import Data, load
 from limbeck.errors import DataError
 from limbeck.grammar import parse_call
 from limbeck.recipe import DataSpec
+from limbeck.task import LabelKind
 
 
-def data_of(spec: DataSpec, given: Any = None) -> Data:
+def data_of(spec: DataSpec, given: Any = None, *, labels: LabelKind = "single") -> Data:
     """Loads the data a recipe names.
 
     Args:
         spec: The recipe's `data`.
         given: Data handed over as an object, in place of `spec.source`.
+        labels: How labels are read: the task's `labels`.
 
     Raises:
         DataError: When it cannot be found or does not fit.
@@ -24,9 +26,11 @@ def data_of(spec: DataSpec, given: Any = None) -> Data:
     source = given if given is not None else _made(spec.source) if ":" in spec.source else spec.source
     return load(
         source,
+        labels=labels,
         path=spec.path,
         valid=spec.valid,
         test=spec.test,
+        split=spec.split,
         labelled=spec.labelled,
         omit=spec.omit,
         seed=spec.seed,

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 import limbeck.students
 from limbeck import checkpoint
+from limbeck.catalog.tasks import task
 from limbeck.data.standardise import Standardise
 from limbeck.errors import ModelError, RunError, did_you_mean
 from limbeck.grammar import Call, parse_call
@@ -23,13 +25,21 @@ from limbeck.transforms import AsFloat, ImageScale
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model must fit: the shape of one raw row, the outputs' names and number, and the rows' statistics."""
+    """What a model must fit: the shape of one raw row, the outputs' names and number, and the rows' statistics.
+
+    `restore` is the task's: from what a network says to the labels' unit, for every model that is built to be trained.
+    """
 
     row: tuple[int, ...]
     outputs: int
     classes: tuple[str, ...]
     mean: Float[Tensor, "..."]
     deviation: Float[Tensor, "..."]
+    restore: Callable[[], nn.Module | None] = lambda: None
+
+    def trainable(self, network: nn.Module, source: str) -> Model:
+        """A new network on standardised inputs, which answers in the labels' unit."""
+        return Model(network, Standardise(self.mean, self.deviation), source=source, restore=self.restore())
 
 
 def students() -> list[str]:
@@ -140,7 +150,8 @@ def saved_shape(folder: Path, data: Any, classes: tuple[str, ...]) -> Shape:
     tensors, _ = checkpoint.load(folder / "student.safetensors")
     nothing = torch.zeros(0)
     mean, deviation = (tensors.get(f"transform.{name}", nothing) for name in ("mean", "std"))
-    return Shape(tuple(data["row"]), int(data["outputs"]), classes, mean, deviation)
+    restore = task(read_record(folder).task).restore
+    return Shape(tuple(data["row"]), int(data["outputs"]), classes, mean, deviation, restore)
 
 
 def _runs_near(path: Path) -> str:
@@ -153,7 +164,7 @@ def _student(call: Call, shape: Shape, source: str) -> Model:
         raise ModelError(f"there is no model {call.name!r}", remedy=did_you_mean(call.name, known))
     build = importlib.import_module(f"limbeck.students.{call.name}").build
     network = _called(build, call, shape.row, shape.outputs)
-    return Model(network, Standardise(shape.mean, shape.deviation), source=source)
+    return shape.trainable(network, source)
 
 
 def _called(function: Any, call: Call, *fixed: Any) -> nn.Module:
@@ -187,7 +198,7 @@ def _function(module_name: str, call: Call, shape: Shape, source: str) -> Model:
     if isinstance(network, Model):
         network.source = source
         return network
-    return Model(network, Standardise(shape.mean, shape.deviation), source=source)
+    return shape.trainable(network, source)
 
 
 def _timm(call: Call, shape: Shape, source: str) -> Model:
@@ -205,7 +216,7 @@ def _timm(call: Call, shape: Shape, source: str) -> Model:
         ),
     )
     if not pretrained:
-        return Model(network, Standardise(shape.mean, shape.deviation), source=source)
+        return shape.trainable(network, source)
     config: Any = network.pretrained_cfg
     return Model(network, ImageScale(config["mean"], config["std"], size=config["input_size"][-1]), source=source)
 

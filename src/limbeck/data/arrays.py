@@ -1,20 +1,13 @@
-"""From arrays as a person has them to checked tensors: finite inputs, class numbers, and names of the classes."""
+"""From inputs as a person has them to a checked tensor: numbers, finite, rows first."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 
-from limbeck.errors import DataError, did_you_mean
-
-Labels = npt.NDArray[Any]
-
-UNLABELLED = -1
-"""The class number that marks a row without a label, as in scikit-learn's semi-supervised estimators."""
+from limbeck.errors import DataError
 
 _CHANNELS = (1, 3, 4)
 _KEPT_AS = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
@@ -54,77 +47,6 @@ def input_tensor(inputs: Any, split: str) -> Shaped[Tensor, "rows ..."]:
     return tensor.contiguous()
 
 
-def label_array(labels: Any, split: str, rows: int) -> Labels:
-    """Checks that there is one label for each row and makes the labels an array.
-
-    Raises:
-        DataError: When labels are missing, too many, decimal numbers, or more than one for each row.
-    """
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.ndim != 1:
-        raise DataError(
-            f"the {split} labels have shape {array.shape}",
-            expected=f"one label for each row: ({rows},)",
-            remedy="labels.argmax(1) for one-hot labels, labels.reshape(-1) for a single column",
-        )
-    if len(array) != rows:
-        raise DataError(
-            f"the {split} split has {rows} rows of inputs and {len(array)} labels", expected="one label for each row"
-        )
-    if array.dtype.kind not in "iubUSO":
-        raise DataError(
-            f"the {split} labels are of type {array.dtype}",
-            expected="class numbers (whole numbers) or class names (text)",
-            remedy="labels.astype(int) if they are class numbers",
-        )
-    return array
-
-
-def class_names(labels: Iterable[Labels]) -> tuple[str, ...]:
-    """The names of the classes that occur, sorted: numbers by size, everything else as text."""
-    numbers: set[int] = set()
-    words: set[str] = set()
-    for array in labels:
-        if array.dtype.kind in "iu":
-            numbers.update(int(value) for value in np.unique(array) if value != UNLABELLED)
-        else:
-            words.update(_word(value) for value in set(array.tolist()) if not _absent(value))
-    if not words:
-        return tuple(str(number) for number in sorted(numbers))
-    return tuple(sorted(words | {str(number) for number in numbers}))
-
-
-def label_numbers(
-    labels: Labels, classes: Sequence[str], split: str, *, named: bool
-) -> tuple[Int[Tensor, " rows"], Bool[Tensor, " rows"]]:
-    """Class numbers of labels, and which rows have one: -1 and None mean that a row has none.
-
-    Args:
-        labels: Numbers or names, one for each row.
-        classes: Names by class number.
-        split: Which split they are, for messages.
-        named: Whether the classes were named by the source, in which case whole numbers are class numbers already;
-            otherwise a whole number is the name of its class.
-
-    Raises:
-        DataError: When a label is no class.
-    """
-    if named and labels.dtype.kind in "iu":
-        numbers = labels.astype(np.int64)
-        for row in np.flatnonzero((numbers < UNLABELLED) | (numbers >= len(classes)))[:1]:
-            raise DataError(
-                f"row {row} of the {split} split has label {numbers[row]}",
-                expected=f"a class number from 0 to {len(classes) - 1}, or -1 for no label",
-                remedy="give as many class names as there are classes",
-            )
-    else:
-        number = {name: place for place, name in enumerate(classes)}
-        values, inverse = _distinct(labels)
-        numbers = np.array([_number(value, number, split) for value in values], dtype=np.int64)[inverse]
-    known = torch.from_numpy(numbers != UNLABELLED)
-    return torch.from_numpy(numbers).clamp(min=0), known
-
-
 def _tensor(inputs: Any, split: str) -> Tensor:
     try:
         array = np.asarray(inputs)
@@ -149,32 +71,3 @@ def _check_finite(tensor: Tensor, split: str) -> None:
             expected="finite numbers",
             remedy="fill or drop those rows: inputs[np.isfinite(inputs.reshape(len(inputs), -1)).all(1)]",
         )
-
-
-def _absent(value: object) -> bool:
-    # a missing value in a column of text is None or, from pandas, NaN, which differs from itself
-    return value is None or value == UNLABELLED or value != value
-
-
-def _word(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _distinct(labels: Labels) -> tuple[list[Any], npt.NDArray[np.int64]]:
-    if labels.dtype.kind != "O":
-        values, inverse = np.unique(labels, return_inverse=True)
-        return values.tolist(), inverse.astype(np.int64)
-    place: dict[Any, int] = {}
-    inverse = np.array([place.setdefault(value, len(place)) for value in labels.tolist()], dtype=np.int64)
-    return list(place), inverse
-
-
-def _number(value: object, number: dict[str, int], split: str) -> int:
-    if _absent(value):
-        return UNLABELLED
-    name = _word(value)
-    if name not in number:
-        raise DataError(
-            f"the {split} label {name!r} is no class", expected="a class name", remedy=did_you_mean(name, number)
-        )
-    return number[name]

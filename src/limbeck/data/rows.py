@@ -1,4 +1,4 @@
-"""Rows of data in memory: inputs as they were stored, labels where they are known, and a place for each row."""
+"""Rows of data: inputs as they were stored, labels where they are known, and a place for each row."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from limbeck.data.inputs import Inputs
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:
     """Some rows, raw. Where `known` is False the label is hidden and its number means nothing."""
 
     inputs: Shaped[Tensor, "rows ..."]
-    labels: Int[Tensor, " rows"] | None
-    known: Bool[Tensor, " rows"]
+    labels: Shaped[Tensor, "rows ..."] | None
+    known: Bool[Tensor, "rows ..."]
     ids: Int[Tensor, " rows"]
 
 
@@ -28,6 +30,16 @@ class Rows(Protocol):
     """
 
     def __len__(self) -> int: ...
+
+    @property
+    def labels(self) -> Shaped[Tensor, "rows ..."] | None:
+        """The label of each row, or of each of its steps, None where no row has one; see `known`."""
+        ...
+
+    @property
+    def known(self) -> Bool[Tensor, "rows ..."]:
+        """Which labels may be seen, for each row or for each of its steps."""
+        ...
 
     @property
     def ids(self) -> Int[Tensor, " rows"]:
@@ -46,39 +58,47 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TensorRows:
-    """Rows held as whole tensors, in the type they were stored in (8-bit images stay 8-bit, channels first).
+    """Rows whose labels lie in memory, and their inputs there or elsewhere (8-bit images stay 8-bit, channels first).
 
     Args:
-        inputs: What a model reads, raw.
-        labels: Class numbers, or None where no row has a label.
-        known: Which rows' labels may be seen.
+        inputs: What a model reads, raw: a tensor, or something that fetches rows when they are asked for.
+        labels: What the task learns, or None where no row has a label.
+        known: Which labels may be seen, for each row or for each of its steps.
         ids: The rows' places in the data set.
+        groups: Number of the group (person, patient, machine) each row comes from; None where it is not known.
     """
 
-    inputs: Shaped[Tensor, "rows ..."]
-    labels: Int[Tensor, " rows"] | None
-    known: Bool[Tensor, " rows"]
+    inputs: Shaped[Tensor, "rows ..."] | Inputs
+    labels: Shaped[Tensor, "rows ..."] | None
+    known: Bool[Tensor, "rows ..."]
     ids: Int[Tensor, " rows"]
+    groups: Int[Tensor, " rows"] | None = None
 
     @classmethod
     def of(cls, inputs: Shaped[Tensor, "rows ..."], labels: Int[Tensor, " rows"] | None = None) -> "TensorRows":
-        """Rows numbered from 0; every label is known, where there are labels."""
+        """Rows numbered from 0, one label each; every label is known, where there are labels."""
         count = inputs.shape[0]
         known = torch.full((count,), labels is not None, device=inputs.device)
         return cls(inputs, labels, known, torch.arange(count, device=inputs.device))
 
     def __post_init__(self) -> None:
-        lengths = {len(t) for t in (self.inputs, self.labels, self.known, self.ids) if t is not None}
-        assert len(lengths) == 1, f"inputs, labels, known and ids differ in length: {sorted(lengths)}"
+        rest = (self.labels, self.known, self.ids, self.groups)
+        lengths = {self.inputs.shape[0], *(len(tensor) for tensor in rest if tensor is not None)}
+        assert len(lengths) == 1, f"inputs, labels, known, ids and groups differ in length: {sorted(lengths)}"
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
 
     def take(self, positions: Int[Tensor, " taken"]) -> Piece:
         """The rows at these positions, in this order."""
-        at = positions.to(self.inputs.device)
+        if isinstance(self.inputs, Tensor):
+            at = positions.to(self.inputs.device)
+            inputs = self.inputs.index_select(0, at)
+        else:
+            at = positions.to(self.ids.device)
+            inputs = self.inputs.take(positions.cpu()).to(self.ids.device)
         return Piece(
-            self.inputs.index_select(0, at),
+            inputs,
             None if self.labels is None else self.labels.index_select(0, at),
             self.known.index_select(0, at),
             self.ids.index_select(0, at),
@@ -86,14 +106,24 @@ class TensorRows:
 
     def select(self, positions: Int[Tensor, " taken"]) -> "TensorRows":
         """Rows of their own at these positions; they keep their ids."""
-        piece = self.take(positions)
-        return TensorRows(piece.inputs, piece.labels, piece.known, piece.ids)
+        at = positions.to(self.ids.device)
+        held = self.inputs
+        return TensorRows(
+            held.index_select(0, at) if isinstance(held, Tensor) else held.select(positions.cpu()),
+            None if self.labels is None else self.labels.index_select(0, at),
+            self.known.index_select(0, at),
+            self.ids.index_select(0, at),
+            None if self.groups is None else self.groups.index_select(0, at),
+        )
 
     def hide_labels(self, keep: Int[Tensor, " kept"]) -> "TensorRows":
         """The same rows with only the labels at these positions; the others are erased, not only marked."""
         known = torch.zeros_like(self.known)
         known[keep] = self.known[keep]
-        labels = None if self.labels is None else torch.where(known, self.labels, torch.zeros_like(self.labels))
+        labels = self.labels
+        if labels is not None:
+            shown = known.reshape(*known.shape, *(1 for _ in labels.shape[known.ndim :]))
+            labels = torch.where(shown, labels, torch.zeros_like(labels))
         return replace(self, labels=labels, known=known)
 
     def without(self, *labels: int) -> "TensorRows":
@@ -104,19 +134,27 @@ class TensorRows:
         return self.select((~(leaving & self.known)).nonzero().squeeze(1))
 
     def to(self, device: torch.device) -> "TensorRows":
-        """The same rows on a device; batches and augmentation then happen there."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return TensorRows(self.inputs.to(device), labels, self.known.to(device), self.ids.to(device))
+        """The same rows on a device; batches and augmentation then happen there. Fetched inputs stay where they are."""
+        return TensorRows(
+            self.inputs.to(device) if isinstance(self.inputs, Tensor) else self.inputs,
+            None if self.labels is None else self.labels.to(device),
+            self.known.to(device),
+            self.ids.to(device),
+            None if self.groups is None else self.groups.to(device),
+        )
 
     @cached_property
     def fingerprint(self) -> str:
         """The first 32 hexadecimal digits of a SHA-256 over inputs, labels, known and ids, computed once."""
         digest = hashlib.sha256()
         for name in ("inputs", "labels", "known", "ids"):
-            tensor = getattr(self, name)
+            tensor: Tensor | Inputs | None = getattr(self, name)
             if tensor is None:
                 digest.update(f"{name}|none|".encode())
                 continue
+            if not isinstance(tensor, Tensor):
+                digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|{tensor.digest()}".encode())
+                continue
             digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]

@@ -6,32 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from limbeck.data import sets
-from limbeck.data.arrays import UNLABELLED, class_names, input_tensor, label_array, label_numbers
+from limbeck.data.arrays import input_tensor
+from limbeck.data.inputs import Inputs
+from limbeck.data.labels.parts import Read
+from limbeck.data.partition import Partition
 from limbeck.data.raw import Pair, Raw
 from limbeck.data.rows import TensorRows
 from limbeck.data.splits import chosen
 from limbeck.data.torch_dataset import is_dataset, materialised
 from limbeck.errors import DataError, did_you_mean
+from limbeck.task import LabelKind
 
 Part: TypeAlias = float | int | Pair | Any
-"""How a split is asked for: a share between 0 and 1, a number of rows, or rows of its own."""
+"""How a split is asked for: a share between 0 and 1, a number of rows, groups by name, or rows of its own."""
 
-_OWN_SHARE = 0.1
 _SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Train, validation and test rows, disjoint, with the names of the classes.
+    """Train, validation and test rows, disjoint, with the names of the classes (or of the quantities).
 
     `facts` are what is known without reading the rows again; `description` adds the counts and the fingerprint.
+    `groups` are the names of the groups the rows' numbers stand for.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Data:
     valid: TensorRows
     test: TensorRows
     facts: Mapping[str, Any] = field(default_factory=dict)
+    labels: LabelKind = "single"
+    groups: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -51,13 +57,20 @@ class Data:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """JSON: rows, labelled rows and class counts of each split, how it was split, the seed, the fingerprint."""
-        splits = {name: _counted(rows, self.classes) for name, rows in self.splits().items()}
+        """JSON: rows, labels and groups of each split, how it was split, the seed, the fingerprint."""
+        splits = {name: self._summary(rows) for name, rows in self.splits().items()}
         return {"name": self.name, "splits": splits, **self.facts, "fingerprint": self.fingerprint}
 
     def splits(self) -> dict[str, TensorRows]:
         """The three splits by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def _summary(self, rows: TensorRows) -> dict[str, Any]:
+        assert rows.labels is not None
+        found = {"rows": len(rows), **_kind(self.labels).summary(rows.labels, rows.known, self.classes)}
+        if rows.groups is not None:
+            found["groups"] = [self.groups[number] for number in torch.unique(rows.groups).tolist()]
+        return found
 
 
 def known_names() -> list[str]:
@@ -68,9 +81,11 @@ def known_names() -> list[str]:
 def load(
     source: Any,
     *,
+    labels: LabelKind = "single",
     path: str | Path | None = None,
     valid: Part | None = None,
     test: Part | None = None,
+    split: Literal["random", "groups", "time"] | None = None,
     labelled: int | None = None,
     omit: Sequence[str] = (),
     seed: int = 0,
@@ -80,12 +95,16 @@ def load(
     Args:
         source: A known name ("digits", "fashion-mnist", "mnist"); a pair (inputs, labels) of arrays or tensors, where
             labels are class numbers, names, or -1 / None for a row without label; a mapping with "train" and perhaps
-            "valid", "test" (pairs or data sets) and "classes" (names); or a map-style torch data set, read once.
+            "valid", "test" (pairs or data sets) and "classes" (names); a map-style torch data set, read once; or what
+            a form of data has read (`Raw`).
+        labels: How labels are read; the task says it.
         path: Where a known set lies.
         valid: Validation rows: None for the set's own, or a tenth of the train rows where it has none; a share (0 to
             1) or a number of rows of the set's own validation rows, or of the train rows where it has none; or rows
-            of their own, as a pair or data set.
+            of their own, as a pair or data set. Split by group, a share or number of the groups, or their names.
         test: Test rows, in the same way; both shares are of the train rows before either is taken.
+        split: How rows are divided where the source has no splits of its own: at random in proportion to the labels,
+            whole groups, or by time. None is "groups" where the source says groups, else "random".
         labelled: Keep this many labels in train, in proportion to the classes and at least one of each, and hide the
             others; their rows stay, for the teacher to label.
         omit: Classes whose rows leave the train split (only).
@@ -95,24 +114,35 @@ def load(
         DataError: When the source is missing or unknown, inputs are not finite, labels do not fit, or a split is empty.
     """
     raw = _raw(source, path)
-    for name, part in (("valid", valid), ("test", test)):
-        if part is not None and not isinstance(part, int | float):
-            raw = replace(raw, valid=_pair(part, name)) if name == "valid" else replace(raw, test=_pair(part, name))
-    classes, own = _checked(raw)
-    rows, how = _split(own, {"test": test, "valid": valid}, seed)
-    rows["train"] = _omit(rows["train"], omit, classes)
+    asked = {"test": test, "valid": valid}
+    for name, part in asked.items():
+        if part is not None and not _amount(part):
+            pair = _pair(part, name)
+            raw = replace(raw, valid=pair) if name == "valid" else replace(raw, test=pair)
+            asked[name] = None
+    read, own, groups = _checked(raw, labels)
+    partition = Partition(
+        split or ("groups" if raw.groups else "random"),
+        seed,
+        lambda rows: _strata(rows, labels),
+        groups,
+        _moments(raw),
+    )
+    rows = partition.divide(own, asked)
+    rows["train"] = _omit(rows["train"], omit, read.names, labels)
     if labelled is not None:
-        rows["train"] = _hidden(rows["train"], labelled, seed)
+        rows["train"] = _hidden(rows["train"], labelled, seed, labels)
     facts: dict[str, Any] = {
         "origin": raw.origin,
-        "classes": list(classes),
+        "classes": list(read.names),
         "inputs": f"{str(rows['train'].inputs.dtype).removeprefix('torch.')} {tuple(rows['train'].inputs.shape[1:])}",
-        "how": how,
+        "how": partition.said,
         "seed": seed,
         "labelled": labelled,
         "omit": list(omit),
+        **raw.facts,
     }
-    return Data(raw.name, classes, rows["train"], rows["valid"], rows["test"], facts)
+    return Data(raw.name, read.names, rows["train"], rows["valid"], rows["test"], facts, labels, groups)
 
 
 def _raw(source: Any, path: str | Path | None) -> Raw:
@@ -162,81 +192,73 @@ def _pair(part: Any, split: str) -> Pair:
     )
 
 
-def _checked(raw: Raw) -> tuple[tuple[str, ...], dict[str, TensorRows]]:
-    """Tensors of the source's own splits; ids count on from train over valid to test."""
+def _amount(part: Any) -> bool:
+    """Whether a split is asked for by amount or by the names of groups, and not given as rows."""
+    if isinstance(part, int | float):
+        return True
+    return isinstance(part, list | tuple) and bool(part) and all(isinstance(name, str) for name in part)
+
+
+def _kind(labels: LabelKind) -> Any:
+    """The file of `data/labels/` that reads this kind."""
+    return importlib.import_module(f"limbeck.data.labels.{labels}")
+
+
+def _checked(raw: Raw, kind: LabelKind) -> tuple[Read, dict[str, TensorRows], tuple[str, ...]]:
+    """Rows of the source's own splits; ids count on from train over valid to test."""
     pairs = {name: pair for name in _SPLITS if (pair := getattr(raw, name)) is not None}
-    inputs = {name: input_tensor(pair[0], name) for name, pair in pairs.items()}
-    labels = {
-        name: label_array(pair[1], name, len(inputs[name])) for name, pair in pairs.items() if pair[1] is not None
-    }
-    classes = raw.classes if raw.classes is not None else class_names(labels.values())
-    if len(classes) < 2:
-        raise DataError(
-            f"the labels name {len(classes)} classes ({', '.join(classes) or 'none'})", expected="at least two classes"
-        )
-    shapes = {name: tuple(tensor.shape[1:]) for name, tensor in inputs.items()}
+    inputs = {name: _inputs(pair[0], name) for name, pair in pairs.items()}
+    counts = {name: int(held.shape[0]) for name, held in inputs.items()}
+    read: Read = _kind(kind).read({name: pair[1] for name, pair in pairs.items()}, counts, raw.classes)
+    shapes = {name: tuple(held.shape[1:]) for name, held in inputs.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"the rows differ in shape: {shapes}", expected="one shape in every split")
+    groups, numbers = _group_numbers(raw, counts)
     own, first = {}, 0
-    for name, tensor in inputs.items():
-        count = len(tensor)
-        numbers, known = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
-        if name in labels:
-            numbers, known = label_numbers(labels[name], classes, name, named=raw.classes is not None)
-        own[name] = TensorRows(tensor, numbers, known, torch.arange(first, first + count))
-        first += count
-    return classes, own
+    for name, held in inputs.items():
+        ids = torch.arange(first, first + counts[name])
+        own[name] = TensorRows(held, *read.splits[name], ids, numbers.get(name))
+        first += counts[name]
+    return read, own, groups
 
 
-def _split(
-    own: dict[str, TensorRows], asked: dict[str, Part | None], seed: int
-) -> tuple[dict[str, TensorRows], dict[str, str]]:
-    train = own["train"]
-    whole = len(train)
-    rows, how = {}, {}
-    for name, part in asked.items():
-        amount = part if isinstance(part, int | float) else None
-        if name in own:
-            rows[name], how[name] = own[name], "own rows"
-            if amount is not None:
-                count = _count(amount, len(own[name]), name)
-                rows[name] = own[name].select(_positions(own[name], count, seed, name)[0])
-                how[name] = f"{count} of its own {len(own[name])} rows, stratified"
-            continue
-        count = _count(_OWN_SHARE if amount is None else amount, whole, name)
-        if count >= len(train):
+def _inputs(given: Any, split: str) -> Tensor | Inputs:
+    if isinstance(given, Tensor) or not isinstance(given, Inputs):
+        return input_tensor(given, split)
+    if not given.shape[0]:
+        raise DataError(f"the {split} split is empty", expected="at least one row")
+    return given
+
+
+def _group_numbers(raw: Raw, counts: Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """Names of the groups, sorted, and each row's group by number."""
+    named = {split: np.asarray(raw.groups[split]).astype(str) for split in counts if split in raw.groups}
+    for split, found in named.items():
+        if len(found) != counts[split]:
             raise DataError(
-                f"{name}={count} leaves no row to train on: there are {len(train)}",
-                expected=f"fewer than {len(train)} rows for {name}",
+                f"the {split} split has {counts[split]} rows and {len(found)} groups", expected="a group for each row"
             )
-        taken, left = _positions(train, count, seed, name)
-        rows[name], train = train.select(taken), train.select(left)
-        how[name] = f"{count} of the {whole} train rows, stratified"
-    return {**rows, "train": train}, how
+    names = tuple(sorted({str(name) for found in named.values() for name in np.unique(found)}))
+    return names, {split: torch.from_numpy(np.searchsorted(names, found)) for split, found in named.items()}
 
 
-def _count(amount: float | int, rows: int, name: str) -> int:
-    share = type(amount) is float
-    count = round(amount * rows) if share else int(amount)
-    if type(amount) is bool or not 0 < count <= rows or (share and amount >= 1):
+def _moments(raw: Raw) -> tuple[Tensor, Tensor] | None:
+    if "train" not in raw.times:
+        return None
+    begin, end = raw.times["train"]
+    return torch.as_tensor(begin, dtype=torch.float64), torch.as_tensor(end, dtype=torch.float64)
+
+
+def _strata(rows: TensorRows, kind: LabelKind) -> Tensor:
+    found: Tensor = _kind(kind).strata(rows.labels, rows.known)
+    return found
+
+
+def _omit(train: TensorRows, omit: Sequence[str], classes: tuple[str, ...], kind: LabelKind) -> TensorRows:
+    if omit and kind != "single":
         raise DataError(
-            f"{name}={amount} of {rows} rows is an empty split or more than there is",
-            expected=f"a share above 0 and below 1 that gives at least one row, or a number of rows from 1 to {rows}",
+            f"omit={list(omit)} was asked for rows that have no single class", expected="task: classification"
         )
-    return count
-
-
-def _positions(rows: TensorRows, count: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    picked = chosen(rows.ids, _strata(rows), count, seed=seed, name=name)
-    return picked.nonzero().squeeze(1), (~picked).nonzero().squeeze(1)
-
-
-def _strata(rows: TensorRows) -> Int[Tensor, " rows"]:
-    assert rows.labels is not None
-    return torch.where(rows.known, rows.labels, torch.full_like(rows.labels, UNLABELLED))
-
-
-def _omit(train: TensorRows, omit: Sequence[str], classes: tuple[str, ...]) -> TensorRows:
     for name in omit:
         if name not in classes:
             raise DataError(f"omit names {name!r}, which is no class", remedy=did_you_mean(str(name), classes))
@@ -246,24 +268,16 @@ def _omit(train: TensorRows, omit: Sequence[str], classes: tuple[str, ...]) -> T
     return kept
 
 
-def _hidden(train: TensorRows, labelled: int, seed: int) -> TensorRows:
-    places = train.known.nonzero().squeeze(1)
-    strata = _strata(train)[places]
-    least = len(torch.unique(strata))
+def _hidden(train: TensorRows, labelled: int, seed: int, kind: LabelKind) -> TensorRows:
+    known = train.known if train.known.ndim == 1 else train.known.any(dim=1)
+    places = known.nonzero().squeeze(1)
+    strata = _strata(train, kind)[places]
+    least = len(torch.unique(strata)) if kind == "single" else 1
     if not least <= labelled <= len(places):
+        words = f" in {least} classes" if kind == "single" else ""
         raise DataError(
-            f"labelled={labelled} of {len(places)} labelled train rows in {least} classes",
-            expected=f"a number from {least}, one for each class, to {len(places)}",
+            f"labelled={labelled} of {len(places)} labelled train rows{words}",
+            expected=f"a number from {least}{', one for each class,' if kind == 'single' else ''} to {len(places)}",
         )
-    kept = chosen(train.ids[places], strata, labelled, seed=seed, name="labelled", least=1)
+    kept = chosen(train.ids[places], strata, labelled, seed=seed, name="labelled", least=int(kind == "single"))
     return train.hide_labels(places[kept])
-
-
-def _counted(rows: TensorRows, classes: tuple[str, ...]) -> dict[str, Any]:
-    assert rows.labels is not None
-    counts = torch.bincount(rows.labels[rows.known], minlength=len(classes)).tolist()
-    return {
-        "rows": len(rows),
-        "labelled": int(rows.known.sum()),
-        "class_counts": dict(zip(classes, counts, strict=True)),
-    }

@@ -37,8 +37,8 @@ class KD(Objective):
         self.temperature = temperature
 
     def needs(self) -> Needs:
-        """Targets that answer the forward KL at this temperature."""
-        return Needs(soft=frozenset({(kl, self.temperature)}))
+        """Targets that answer the forward KL over classes at this temperature."""
+        return Needs(soft=frozenset({(kl, self.temperature)}), meaning=frozenset({"classes"}))
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """T² · KL(teacher || student) of each row, in nats."""

@@ -1,5 +1,6 @@
 """Recipes: what `distill` and `chain` shall do, as a YAML file that is checked before anything is loaded."""
 
-from limbeck.recipe.schema import DataSpec, Link, Member, Recipe, TrainingSpec
+from limbeck.recipe.data import Columns, DataSpec, Windows
+from limbeck.recipe.schema import Link, Member, Recipe, TrainingSpec
 
-__all__ = ["DataSpec", "Link", "Member", "Recipe", "TrainingSpec"]
+__all__ = ["Columns", "DataSpec", "Link", "Member", "Recipe", "TrainingSpec", "Windows"]

@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from limbeck.recipe import spellings
+from limbeck.recipe.data import Columns, DataSpec, Strict, Windows
 from limbeck.recipe.document import Document, Place, explain
 
 OBJECTIVE_ALONE = "labels"
 OBJECTIVE_WITH_TEACHER = "0.9 * kd(temperature=4) + 0.1 * labels"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Member(_Strict):
+class Member(Strict):
     """One teacher and its weight among several.
 
     Attributes:
@@ -39,29 +36,7 @@ class Member(_Strict):
     weight: float = Field(default=1.0, gt=0)
 
 
-class DataSpec(_Strict):
-    """Which rows there are, how they are split, and which labels the student may see.
-
-    Attributes:
-        source: A known name ("digits"), a path, or `package.module:function`.
-        path: Where a known set lies on this machine, relative to the current directory.
-        valid: Share (0 to 1) or count of training rows for validation; None is the set's own split, else 10 %.
-        test: Share or count of rows for the test; None is the set's own split, else 10 %.
-        labelled: How many training rows keep their labels, 0 or more; the others serve as unlabelled rows. None: all.
-        omit: Names of classes whose rows leave the training split.
-        seed: Seed of splits and of the choice of labelled rows, 0 or more; apart from the seed of training.
-    """
-
-    source: str = Field(min_length=1)
-    path: Path | None = None
-    valid: spellings.RowCount = None
-    test: spellings.RowCount = None
-    labelled: int | None = Field(default=None, ge=0)
-    omit: Annotated[tuple[str, ...], BeforeValidator(spellings.class_names)] = ()
-    seed: int = Field(default=0, ge=0)
-
-
-class TrainingSpec(_Strict):
+class TrainingSpec(Strict):
     """How steps are made.
 
     Attributes:
@@ -94,7 +69,7 @@ class TrainingSpec(_Strict):
     threads: int | None = Field(default=None, ge=1)
 
 
-class Link(_Strict):
+class Link(Strict):
     """One link of a chain: the keys it says replace those of the recipe around it; `data` and `training` key by key.
 
     A key that is left out is inherited; a key that is null is taken back (`augment: null` for no augmentation).
@@ -124,13 +99,13 @@ class Link(_Strict):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """What `limbeck distill` or, with links, `limbeck chain` shall do.
 
     Attributes:
         name: Name of the run; a recipe read from a file is called as the file unless it says its own.
         to: Folder of the run, relative to the current directory; None is `runs/NAME` (see `folder`).
-        task: Which file of `tasks/`.
+        task: A file of `tasks/` with its arguments, such as "classification" or "forecasting(horizon=6, below=70)".
         data: A name or path, or the keys of `DataSpec`.
         augment: Sum of augmentations, such as "crop(padding=2) + flip"; None for none.
         teacher: A text, a list of texts, or a list of {model: TEXT, weight: NUMBER}, which answer as a weighted
@@ -151,7 +126,7 @@ class Recipe(_Strict):
 
     name: spellings.RunName | None = None
     to: Path | None = None
-    task: str = Field(default="classification", min_length=1)
+    task: spellings.TaskText = "classification"
     data: Annotated[DataSpec, BeforeValidator(spellings.data)]
     augment: spellings.AugmentText | None = None
     teacher: Annotated[tuple[Member, ...], BeforeValidator(spellings.members)] = ()
@@ -254,7 +229,10 @@ class Recipe(_Strict):
 
     def yaml(self) -> str:
         """The recipe as YAML: keys in one order, defaults written out, what is empty left out."""
-        return yaml.safe_dump(_plain(self), sort_keys=False, allow_unicode=True, width=110)
+        plain = _plain(self)
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
+        # Some characters, such as U+0085, end a line in YAML; those must be escaped, and then all are.
+        return text if yaml.safe_load(text) == plain else yaml.safe_dump(plain, sort_keys=False, width=110)
 
     def links(self) -> list["Recipe"]:
         """One full recipe for each link of a chain, in order; none without a chain.
@@ -286,7 +264,7 @@ def _file_name(path: Path) -> str:
 def _plain(recipe: Recipe) -> dict[str, Any]:
     values = recipe.model_dump(mode="json", exclude={"chain"})
     plain = {key: value for key, value in values.items() if not _empty(value)}
-    plain["data"] = {key: value for key, value in values["data"].items() if not _empty(value)}
+    plain["data"] = _said(values["data"])
     # That gradients are not clipped must be said: clipping is the default.
     plain["training"] = {key: value for key, value in values["training"].items() if key == "clip" or value is not None}
     if recipe.teacher:
@@ -296,8 +274,14 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
+def _said(section: dict[str, Any]) -> dict[str, Any]:
+    """A section without what is empty, in the sections inside it too."""
+    inner = {key: _said(value) if isinstance(value, dict) else value for key, value in section.items()}
+    return {key: value for key, value in inner.items() if not _empty(value)}
+
+
 def _empty(value: object) -> bool:
-    return value is None or value == [] or value == ""
+    return value is None or value == [] or value == "" or value == {}
 
 
 def _plain_teacher(members: tuple[Member, ...]) -> object:
@@ -350,7 +334,14 @@ def _build(document: Document) -> Recipe:
     return recipe
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {"data": DataSpec, "training": TrainingSpec, "teacher": Member, "chain": Link}
+_SECTIONS: dict[str, type[Strict]] = {
+    "data": DataSpec,
+    "columns": Columns,
+    "windows": Windows,
+    "training": TrainingSpec,
+    "teacher": Member,
+    "chain": Link,
+}
 
 
 def _keys(section: Place) -> dict[str, list[str]]:

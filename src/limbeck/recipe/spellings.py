@@ -23,21 +23,35 @@ def _passed_on(error: RecipeError) -> PydanticCustomError:
     return wrong(error.happened, error.expected, error.remedy)
 
 
-def _rows(value: object) -> object:
-    """A share of the rows or a count of them."""
+def _part(value: object) -> object:
+    """A share of the rows, a count of them, or names of groups."""
     if value is None or (isinstance(value, float) and 0 < value < 1):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value % 1 == 0:
         return int(value)
-    raise ValueError("a share of the rows between 0 and 1, such as 0.1, or a count of rows, such as 5000")
+    if isinstance(value, list | tuple) and value:
+        return tuple(names(value))
+    raise ValueError(
+        "a share of the rows between 0 and 1, such as 0.1, a count of rows, such as 5000, or a list of groups"
+    )
 
 
-def class_names(value: object) -> object:
-    """Class names; a lone one and numbers will do, but YAML's `no` and `yes` have already lost their spelling."""
-    names = [value] if isinstance(value, str | int) else value
-    if not isinstance(names, list | tuple) or any(isinstance(name, bool) for name in names):
-        raise ValueError("a list of class names, those that YAML takes for something else in quotes")
-    return [str(name) for name in names]
+def names(value: object) -> list[str]:
+    """Names; a lone one and numbers will do, but YAML's `no` and `yes` have already lost their spelling."""
+    said = [value] if isinstance(value, str | int) else value
+    if not isinstance(said, list | tuple) or any(isinstance(name, bool) or name is None for name in said):
+        raise ValueError("a list of names, those that YAML takes for something else in quotes")
+    return [str(name) for name in said]
+
+
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _bytes(value: object) -> object:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)?\s*", str(value).upper())
+    if isinstance(value, bool) or found is None:
+        raise ValueError("a number of bytes, such as 500MB or 2GB")
+    return round(float(found[1]) * _BYTES[found[2] or "B"])
 
 
 def _budget(value: object) -> object:
@@ -65,6 +79,15 @@ def _sum(value: object, what: str) -> object:
     if isinstance(value, str) and (value or what != "objective"):
         try:
             parse_sum(value, what)
+        except RecipeError as error:
+            raise _passed_on(error) from error
+    return value
+
+
+def _task(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            parse_call(value, "task")
         except RecipeError as error:
             raise _passed_on(error) from error
     return value
@@ -107,7 +130,9 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-RowCount = Annotated[int | float | None, BeforeValidator(_rows)]
+Part = Annotated[int | float | tuple[str, ...] | None, BeforeValidator(_part)]
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+TaskText = Annotated[str, BeforeValidator(_task)]
 BudgetText = Annotated[str, BeforeValidator(_budget)]
 ObjectiveText = Annotated[str, BeforeValidator(_objective)]
 AugmentText = Annotated[str, BeforeValidator(_augmentation)]

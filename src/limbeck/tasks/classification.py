@@ -13,6 +13,7 @@ from torch.nn import functional
 from limbeck.divergences import kl, tempered
 from limbeck.errors import DataError, ModelError
 from limbeck.records import Panel
+from limbeck.task import LabelKind, Meaning
 
 _BINS = 15
 _LARGEST_MATRIX = 100
@@ -29,9 +30,21 @@ class Classification:
     """
 
     name: ClassVar[str] = "classification"
+    labels: ClassVar[LabelKind] = "single"
+    says: ClassVar[frozenset[Meaning]] = frozenset({"classes"})
     selection: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "ece")
+
+    def fitted(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."]) -> "Classification":
+        """Itself: it needs to know nothing of the labels beforehand."""
+        return self
+
+    def restore(self) -> None:
+        """Logits are what the network says."""
+
+    def __repr__(self) -> str:
+        return self.name
 
     def check_labels(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."], classes: Sequence[str]) -> None:
         """Checks that each known label is the number of a class.
