@@ -1,0 +1,415 @@
+"""From readings in time to rows: windows that never cross a gap, a group or a split.
+
+Readings are put on a grid of equal steps, each group (person, machine) on its own: between two neighbours lie as many
+steps as their distance in time comes nearest to, so that a clock that runs a little fast or slow makes no gaps. A
+step without a reading is a hole. Short holes may be filled in the inputs by a straight line between their neighbours;
+a window's last reading is always a real one, because the line to a later reading would tell the future. What is to be
+forecast is never filled.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from limbeck.data.raw import Raw
+from limbeck.errors import DataError, did_you_mean
+from limbeck.recipe import Columns, DataSpec, Windows
+from limbeck.task import LabelKind
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_ALIKE = 0.25
+_BLOCK = 4096
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowInputs:
+    """Windows of series that are kept once, however much the windows overlap; keeps the protocol `Inputs`.
+
+    Args:
+        series: All groups one after the other, on their grids; NaN where there is no reading.
+        starts: Where each window begins.
+        steps: Readings in a window.
+    """
+
+    series: Float[Tensor, "channels readings"]
+    starts: Int[Tensor, " rows"]
+    steps: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, channels, steps)."""
+        return len(self.starts), self.series.shape[0], self.steps
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the series: float32."""
+        return self.series.dtype
+
+    def take(self, positions: Int[Tensor, " taken"]) -> Float[Tensor, "taken channels steps"]:
+        """The windows at these positions."""
+        at = self.starts[positions][:, None] + torch.arange(self.steps)
+        return self.series[:, at].transpose(0, 1).contiguous()
+
+    def select(self, positions: Int[Tensor, " taken"]) -> "WindowInputs":
+        """The windows at these positions, over the same series."""
+        return WindowInputs(self.series, self.starts[positions], self.steps)
+
+    def digest(self) -> str:
+        """A hash of the windows' content in order."""
+        import hashlib
+
+        found = hashlib.sha256()
+        for first in range(0, len(self.starts), _BLOCK):
+            block = self.take(torch.arange(first, min(first + _BLOCK, len(self.starts))))
+            found.update(block.reshape(-1).view(torch.uint8).numpy().data)
+        return found.hexdigest()
+
+
+def seconds(text: str) -> float:
+    """A duration such as "5m", "0.01s" or "250ms" in seconds.
+
+    Raises:
+        DataError: When it is none, or not above 0.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+    if found is None or found[2] not in _SECONDS or float(found[1]) <= 0:
+        raise DataError(f"every={text!r} is no time between readings", expected="such as 5m, 0.01s or 250ms")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def windowed(
+    table: Mapping[str, npt.NDArray[Any]], spec: DataSpec, labels: LabelKind, *, name: str = "series", origin: str = ""
+) -> Raw:
+    """Cuts the columns of a table, one reading a line, into windows.
+
+    Args:
+        table: Columns by name, all of one length; lines may come in any order where there is a time column.
+        spec: Its `columns` say which column means what, its `windows` how to cut.
+        labels: How the task reads labels; with a horizon they are the values to come.
+        name: What to call the data.
+        origin: Where it was read.
+
+    Returns:
+        Rows of shape (channels, steps), with their groups and times; `facts` say how they were cut.
+
+    Raises:
+        DataError: When a column is missing or no number, times are missing or twice, groups have different sampling
+            rates, or no series is long enough for a window.
+    """
+    assert spec.windows is not None
+    columns, cut = spec.columns, spec.windows
+    channels = _channels(table, columns)
+    groups = _groups(table, columns)
+    moments = None if columns.time is None else _times(_column(table, columns.time), columns.time)
+    order = _order(groups, moments)
+    names, number = np.unique(groups[order], return_inverse=True)
+    sorted_moments = None if moments is None else moments[order]
+    every = _every(number, sorted_moments, names, cut)
+    grid = _Grid.of(number, sorted_moments, every, [str(name) for name in names], cut)
+    readings = np.stack([grid.laid(_numbers(_column(table, channel), channel)[order]) for channel in channels])
+    filled = np.stack([_filled(channel, grid, cut.fill) for channel in readings])
+    starts = grid.starts(filled, readings, cut)
+    targets, said = _targets(table, columns, cut, channels, labels, grid, order, readings, starts)
+    keep = said.any(axis=1) if said is not None else np.ones(len(starts), dtype=bool)
+    starts, targets = starts[keep], None if targets is None else targets[keep]
+    if not len(starts):
+        raise DataError(
+            f"no series is long enough: the longest stretch without a gap has {grid.longest(filled)} readings",
+            expected=f"at least {cut.steps + cut.horizon}: windows.steps + windows.horizon",
+            remedy="fewer steps, or windows.fill to bridge short holes",
+        )
+    inputs = WindowInputs(torch.from_numpy(filled.astype(np.float32)), torch.from_numpy(starts), cut.steps)
+    owner = grid.group[starts]
+    times = {} if moments is None else {"train": grid.span(starts, cut)}
+    return Raw(
+        name,
+        (inputs, targets),
+        classes=tuple(f"+{step}" for step in range(1, cut.horizon + 1)) if cut.horizon else None,
+        origin=origin,
+        groups={} if columns.group is None else {"train": names[owner]},
+        times=times,
+        facts={"windows": _facts(cut, channels, every, grid, names, owner, len(groups))},
+    )
+
+
+def _facts(
+    cut: Windows,
+    channels: tuple[str, ...],
+    every: float | None,
+    grid: "_Grid",
+    names: npt.NDArray[Any],
+    owner: npt.NDArray[np.int64],
+    lines: int,
+) -> dict[str, Any]:
+    """What a report, and whoever runs the student on a trace, must know of the windows."""
+    empty = sorted(set(range(len(names))) - set(owner.tolist()))
+    return {
+        "steps": cut.steps,
+        "stride": cut.stride,
+        "horizon": cut.horizon,
+        "every_seconds": every,
+        "fill": cut.fill,
+        "channels": list(channels),
+        "target": _target(cut, channels) if cut.horizon else None,
+        "readings": lines,
+        "steps_without_reading": grid.holes,
+        "series": len(names),
+        "too_short": [str(names[number]) for number in empty],
+        "clock_corrections": grid.corrections,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """Where each sorted reading lies on the grid of all groups, one group after the other."""
+
+    place: npt.NDArray[np.int64]
+    group: npt.NDArray[np.int64]
+    clock: Floats | None
+    every: float | None
+    corrections: int
+    holes: int
+
+    @classmethod
+    def of(
+        cls, number: npt.NDArray[np.int64], moments: Floats | None, every: float | None, names: list[str], cut: Windows
+    ) -> "_Grid":
+        first = np.ones(len(number), dtype=bool)
+        first[1:] = number[1:] != number[:-1]
+        ahead, corrections = np.ones(len(number), dtype=np.int64), 0
+        if moments is not None and every is not None:
+            distance = np.diff(moments, prepend=moments[:1]) / every
+            ahead = np.rint(distance).astype(np.int64)
+            close = (ahead < 1) & ~first
+            if close.any():
+                line = int(np.flatnonzero(close)[0])
+                raise DataError(
+                    f"{int(close.sum())} readings lie closer together than half of every={every:g} s; the first is of "
+                    f"{names[number[line]]!r}, {distance[line] * every:g} s after the one before it",
+                    expected="one reading a step",
+                    remedy="take the readings that came twice out, or say windows.every",
+                )
+            corrections = int((np.abs(distance - ahead) > _ALIKE)[~first].sum())
+        ahead[first] = 1
+        holes = int((ahead - 1).sum())
+        # A hole that no window can bridge need not be longer than a window (sensors pause for weeks), but whole strides
+        # must be taken out of it, so that windows begin where they would have begun.
+        longest = max(cut.steps + cut.horizon, cut.fill + 1) + 1
+        ahead = np.where(ahead > longest, longest + (ahead - longest) % cut.stride, ahead)
+        place = np.cumsum(ahead) - 1
+        group = np.full(int(place[-1]) + 1, -1, dtype=np.int64)
+        group[place] = number
+        # A hole belongs to the group around it; between groups there are none.
+        empty = group < 0
+        group[empty] = np.maximum.accumulate(np.where(empty, -1, group))[empty]
+        clock = None
+        if moments is not None:
+            clock = np.interp(np.arange(len(group)), place, moments)
+        return cls(place, group, clock, every, corrections, holes)
+
+    def laid(self, values: npt.NDArray[Any]) -> Floats:
+        """Values of the sorted readings on the grid, NaN in the holes."""
+        line = np.full(len(self.group), np.nan)
+        line[self.place] = values
+        return line
+
+    @cached_property
+    def last(self) -> npt.NDArray[np.int64]:
+        """For each step, the last step of its group."""
+        ends = np.flatnonzero(np.append(self.group[1:] != self.group[:-1], True))
+        return ends[np.searchsorted(ends, np.arange(len(self.group)))]
+
+    @cached_property
+    def first(self) -> npt.NDArray[np.int64]:
+        """For each step, the first step of its group."""
+        begins = np.flatnonzero(np.append(True, self.group[1:] != self.group[:-1]))
+        return begins[np.searchsorted(begins, np.arange(len(self.group)), side="right") - 1]
+
+    def starts(self, filled: Floats, readings: Floats, cut: Windows) -> npt.NDArray[np.int64]:
+        """Where whole windows begin whose last reading is a real one."""
+        broken = np.concatenate(([0], np.cumsum(np.isnan(filled).any(axis=0))))
+        begin = np.arange(len(self.group))
+        begin = begin[(begin - self.first) % cut.stride == 0]
+        begin = begin[begin + cut.steps + cut.horizon - 1 <= self.last[begin]]
+        whole = broken[begin + cut.steps] == broken[begin]
+        real = ~np.isnan(readings[:, begin + cut.steps - 1]).any(axis=0)
+        found: npt.NDArray[np.int64] = begin[whole & real]
+        return found
+
+    def longest(self, filled: Floats) -> int:
+        """Readings in the longest stretch of one group without a gap."""
+        good = (~np.isnan(filled)).all(axis=0).astype(int).tolist()
+        most, run, owner = 0, 0, -1
+        for there, group in zip(good, self.group.tolist(), strict=True):
+            run = run + 1 if there and group == owner else there
+            owner, most = group, max(most, run)
+        return most
+
+    def span(self, starts: npt.NDArray[np.int64], cut: Windows) -> tuple[Floats, Floats]:
+        """When each window begins, and when what is forecast from it ends, in seconds."""
+        assert self.clock is not None and self.every is not None
+        return self.clock[starts], self.clock[starts + cut.steps - 1] + cut.horizon * self.every
+
+
+def _targets(
+    table: Mapping[str, npt.NDArray[Any]],
+    columns: Columns,
+    cut: Windows,
+    channels: tuple[str, ...],
+    labels: LabelKind,
+    grid: _Grid,
+    order: npt.NDArray[np.int64],
+    readings: Floats,
+    starts: npt.NDArray[np.int64],
+) -> tuple[Any, npt.NDArray[np.bool_] | None]:
+    """The label of each window, and where a forecast has something to be held against."""
+    if cut.horizon:
+        ahead = starts[:, None] + cut.steps + np.arange(cut.horizon)
+        values = readings[channels.index(_target(cut, channels))][ahead]
+        return values.astype(np.float32), ~np.isnan(values)
+    if not columns.label:
+        return None, None
+    laid = [_laid_label(_column(table, label)[order], grid) for label in columns.label]
+    last = starts + cut.steps - 1
+    if labels == "steps":
+        return laid[0][starts[:, None] + np.arange(cut.steps)], None
+    if labels == "single":
+        return laid[0][last], None
+    return np.stack([line[last] for line in laid], axis=1), None
+
+
+def _laid_label(values: npt.NDArray[Any], grid: _Grid) -> npt.NDArray[Any]:
+    if values.dtype.kind == "f":
+        return grid.laid(values)
+    line = np.full(len(grid.group), None, dtype=object)
+    line[grid.place] = values
+    return line
+
+
+def _target(cut: Windows, channels: tuple[str, ...]) -> str:
+    if cut.target is None and len(channels) > 1:
+        raise DataError(
+            f"there are {len(channels)} input columns, and windows.target does not say which one to forecast",
+            expected=f"one of {', '.join(channels)}",
+        )
+    target = cut.target or channels[0]
+    if target not in channels:
+        raise DataError(f"windows.target {target!r} is no input column", remedy=did_you_mean(target, channels))
+    return target
+
+
+def _channels(table: Mapping[str, npt.NDArray[Any]], columns: Columns) -> tuple[str, ...]:
+    other = {*columns.label, columns.group, columns.time}
+    found = columns.inputs or tuple(name for name, values in table.items() if name not in other and _numeric(values))
+    if not found:
+        raise DataError("the table has no numeric column for the windows", remedy="columns: {inputs: [NAME, ...]}")
+    for name in found:
+        _column(table, name)
+    return found
+
+
+def _numeric(values: npt.NDArray[Any]) -> bool:
+    return values.dtype.kind in "iuf"
+
+
+def _column(table: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
+    if name not in table:
+        raise DataError(
+            f"there is no column {name!r}",
+            expected=f"one of {', '.join(list(table)[:12])}",
+            remedy=did_you_mean(name, list(table)),
+        )
+    return table[name]
+
+
+def _numbers(values: npt.NDArray[Any], name: str) -> Floats:
+    if not _numeric(values):
+        raise DataError(f"the column {name!r} holds {values.dtype}, no numbers", expected="readings, NaN for a hole")
+    found = values.astype(np.float64)
+    if np.isinf(found).any():
+        raise DataError(f"the column {name!r} is infinite in line {int(np.isinf(found).argmax())}", expected="readings")
+    return found
+
+
+def _groups(table: Mapping[str, npt.NDArray[Any]], columns: Columns) -> npt.NDArray[Any]:
+    if columns.group is None:
+        return np.zeros(len(next(iter(table.values()))), dtype=np.int64)
+    return _column(table, columns.group).astype(str)
+
+
+def _times(values: npt.NDArray[Any], name: str) -> Floats:
+    """Seconds from any moment on."""
+    if values.dtype.kind == "M":
+        missing = np.isnat(values)
+        found = values.astype("datetime64[us]").astype(np.int64) / 1e6
+    elif _numeric(values):
+        found = values.astype(np.float64)
+        missing = ~np.isfinite(found)
+    else:
+        raise DataError(f"the time column {name!r} holds {values.dtype}", expected="seconds, or dates and times")
+    if missing.any():
+        raise DataError(f"{int(missing.sum())} times are missing; the first in line {int(missing.argmax())}")
+    return np.asarray(found, dtype=np.float64)
+
+
+def _order(groups: npt.NDArray[Any], moments: Floats | None) -> npt.NDArray[np.int64]:
+    """Lines by group and, within one, by time; lines keep their order where there is no time."""
+    if moments is None:
+        return np.argsort(groups, kind="stable")
+    return np.lexsort((moments, groups))
+
+
+def _every(
+    number: npt.NDArray[np.int64], moments: Floats | None, names: npt.NDArray[Any], cut: Windows
+) -> float | None:
+    """The time between two readings; refuses groups that were sampled at another rate."""
+    if moments is None:
+        return None if cut.every is None else seconds(cut.every)
+    medians = {}
+    for group, name in enumerate(names):
+        distance = np.diff(moments[number == group])
+        if len(distance):
+            medians[str(name)] = float(np.median(distance))
+    if not medians:
+        raise DataError("no series has two readings", expected="series of at least two readings")
+    every = float(np.median(list(medians.values()))) if cut.every is None else seconds(cut.every)
+    other = {name: median for name, median in medians.items() if abs(median - every) > _ALIKE * every}
+    if other:
+        few = ", ".join(f"{name} every {median:g} s" for name, median in list(other.items())[:3])
+        raise DataError(
+            f"the series have different sampling rates: {few}, the others every {every:g} s",
+            expected="one rate",
+            remedy="resample those series, leave them out, or say windows.every",
+        )
+    return every
+
+
+def _filled(line: Floats, grid: _Grid, most: int) -> Floats:
+    """A channel with holes of up to `most` steps bridged by a straight line, within one group."""
+    missing = np.isnan(line)
+    if not most or not missing.any():
+        return line
+    known = np.flatnonzero(~missing)
+    bridged = line.copy()
+    if not len(known):
+        return bridged
+    at = np.flatnonzero(missing)
+    right = np.searchsorted(known, at)
+    inside = (right > 0) & (right < len(known))
+    at, right = at[inside], right[inside]
+    before, after = known[right - 1], known[right]
+    short = (after - before - 1 <= most) & (grid.group[before] == grid.group[after])
+    at, before, after = at[short], before[short], after[short]
+    share = (at - before) / (after - before)
+    bridged[at] = line[before] * (1 - share) + line[after] * share
+    return bridged
