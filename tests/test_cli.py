@@ -1,5 +1,8 @@
 """The command line from outside: what it prints where, what it writes, how it stops and goes on."""
 
+import ast
+import importlib
+import inspect
 import io
 import json
 import subprocess
@@ -12,6 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from limbeck.catalog.models import students
 from limbeck.cli import main
 from limbeck.cli.progress import Line, Lines, duration
 from limbeck.progress import Progress, Silent
@@ -202,7 +206,11 @@ def test_methods_and_models_are_listed_and_described(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "arguments", [["methods"], ["methods", "kd"], ["methods", "hint"], ["methods", "rkd"], ["models"]]
+    "arguments",
+    [
+        *(["methods", *name] for name in ([], ["kd"], ["hint"], ["rkd"])),
+        *(["models", *name] for name in ([], ["mlp"], ["cnn"], ["tcn"], ["gru"], ["transformer"])),
+    ],
 )
 def test_what_is_looked_up_fits_a_terminal_of_80_columns(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -212,6 +220,41 @@ def test_what_is_looked_up_fits_a_terminal_of_80_columns(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
+
+
+@pytest.mark.parametrize("name", students())
+def test_students_are_listed_with_their_arguments_and_described(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `build` declares them: every name with its default, and every one explained."""
+    build = importlib.import_module(f"limbeck.students.{name}").build
+    declared = {
+        each.name: each.default
+        for each in inspect.signature(build).parameters.values()
+        if each.kind is each.KEYWORD_ONLY
+    }
+    assert "size" in declared
+    call("models", "--json")
+    listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
+    shown = listed[name]["arguments"]
+    assert {key: ast.literal_eval(value) for key, value in shown.items()} == declared
+    assert listed["PATH"]["arguments"] == {}
+    call("models")
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"{name}({', '.join(f'{key}={value}' for key, value in shown.items())})" in out
+    call("models", name, "--json")
+    card = json.loads(capsys.readouterr().out)["student"]
+    assert {argument["name"]: argument["default"] for argument in card["arguments"]} == shown
+    call("models", name)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "parameters" in out
+    for argument in card["arguments"]:
+        told = out.split(f" {argument['name']}: {argument['kind']}, default {argument['default']}")
+        assert len(told) == 2, f"{argument['name']} is not shown once with its kind and default"
+        assert len(told[1].split(": ")[0]) > 20, f"{argument['name']} is not explained"
+
+
+def test_a_student_nobody_knows_is_not_described(capsys: pytest.CaptureFixture[str]) -> None:
+    call("models", "tcm", code=4)
+    assert "did you mean 'tcn'?" in capsys.readouterr().err
 
 
 def test_tensorboard_writes_events(work: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The verbs that look things up: methods, models, version."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from platform import python_version
@@ -17,7 +17,8 @@ from limbeck.cli.options import Debug, Json
 from limbeck.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from limbeck.catalog.objectives import MethodCard
+    from limbeck.catalog.objectives import Argument, MethodCard
+    from limbeck.catalog.students import StudentCard
 
 
 def methods(
@@ -47,17 +48,32 @@ def methods(
     screen.answer({"methods": cards})
 
 
-def models(context: typer.Context, json: Json = False, debug: Debug = False) -> None:
-    """List what a recipe's teacher or student can be."""
+def models(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="A student, such as cnn, to describe.", show_default=False)] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List what a recipe's teacher or student can be, or describe one student: shapes, size, arguments, paper."""
     from limbeck.catalog import models as catalog
+    from limbeck.catalog import students
 
     screen = Screen.of(context)
+    if name is not None:
+        card = students.card(name)
+        _show_student(card, screen)
+        screen.answer({"student": card})
+        return
+    calls = {card.name: card for card in students.cards()}
     found = catalog.models()
+    rows = [(*row, calls[row[0]].call) if row[0] in calls else row for row in found]
     screen.show(
-        _listed(("model", "kind", "what it is"), found),
+        _listed(("model", "kind", "what it is"), [(*row[:2], "\n".join(row[2:])) for row in rows]),
         "A student is sized by its arguments, such as cnn(size=16, depth=1).",
+        "`limbeck models NAME` says more of a student: arguments, layers, size, paper.",
     )
-    screen.answer({"models": [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in found]})
+    listed = [dict(zip(("name", "kind", "summary"), row, strict=True)) for row in found]
+    screen.answer({"models": [each | {"arguments": _arguments_of(calls.get(each["name"]))} for each in listed]})
 
 
 def version(context: typer.Context, json: Json = False, debug: Debug = False) -> None:
@@ -94,13 +110,29 @@ def _show_card(card: "MethodCard", screen: Screen) -> None:
     facts.add_row("each row", Text("alone: one value a row" if card.per_row else "with its batch: a batch relation"))
     facts.add_row("needs", Text(", ".join(card.needs)))
     facts.add_row("arguments", Text("" if card.arguments else "none"))
-    arguments = Table.grid(padding=(0, 0))
-    for argument in card.arguments:
-        arguments.add_row(Text(str(argument), style="bold"))
-        arguments.add_row(Padding(Text(told.get(argument.name, "")), (0, 0, 0, 4)))
     screen.show(Text(card.name, style="bold"), Padding(facts, (0, 2)))
     if card.arguments:
-        screen.show(Padding(arguments, (0, 0, 0, 4)))
+        screen.show(_described(card.arguments, told))
     screen.show("", *prose.paragraphs(card.paper))
     if details and details not in card.paper:
         screen.show("", *prose.paragraphs(details))
+
+
+def _show_student(card: "StudentCard", screen: Screen) -> None:
+    details, told = prose.split(card.details)
+    screen.show(Text(card.name, style="bold"), Padding(Text(card.summary), (0, 2)), Padding(Text("arguments"), (0, 2)))
+    screen.show(_described(card.arguments, told), "", *prose.paragraphs(details))
+
+
+def _described(arguments: Iterable["Argument"], told: Mapping[str, str]) -> Padding:
+    """Each argument with its kind, range and default, and below it what its docstring tells of it."""
+    grid = Table.grid(padding=(0, 0))
+    for argument in arguments:
+        grid.add_row(Text(str(argument), style="bold"))
+        grid.add_row(Padding(Text(told.get(argument.name, "")), (0, 0, 0, 4)))
+    return Padding(grid, (0, 0, 0, 4))
+
+
+def _arguments_of(card: "StudentCard | None") -> dict[str, str | None]:
+    """Names of arguments and their defaults as the grammar writes them; none for what is no student of ours."""
+    return {} if card is None else {argument.name: argument.default for argument in card.arguments}
