@@ -51,6 +51,10 @@ class TeacherError(LimbeckError):
     exit_code = 4
 
 
+class TeacherStopped(TeacherError):
+    """A teacher that went silent too often; what it said before is right, and is kept."""
+
+
 class ObjectiveError(LimbeckError):
     """A method that is unknown, misspelt or cannot be served."""
 

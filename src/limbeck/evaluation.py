@@ -20,11 +20,15 @@ from limbeck.teachers.protocol import Teacher
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's outputs for rows in their order, beside the labels; all on the CPU, in float32."""
+    """A model's outputs for rows in their order, beside the labels; all on the CPU, in float32.
+
+    `said` marks the rows that were answered, None when all were; of a teacher's answers, no other row is `known`.
+    """
 
     outputs: Float[Tensor, "rows ..."]
     labels: Shaped[Tensor, "rows ..."]
     known: Bool[Tensor, "rows ..."]
+    said: Bool[Tensor, " rows"] | None = None
 
 
 @torch.no_grad()
@@ -65,14 +69,28 @@ def teacher_answers(
     Raises:
         TeacherError: When it has none for these rows: a recording answers only what was recorded.
     """
+    spoke: list[Tensor] = []
 
     def said(batch: Batch) -> Tensor:
-        logits = teacher.signals(batch).logits
-        if logits is None:
+        heard = teacher.signals(batch)
+        if heard.logits is None:
             raise TeacherError(f"{teacher.name} gives no logits", expected="a teacher with dense logits")
-        return logits
+        if heard.said is not None:
+            spoke.append(heard.said.cpu())
+        return heard.logits
 
-    return collect(said, rows, task, batch_size=batch_size, device=device or torch.device("cpu"))
+    found = collect(said, rows, task, batch_size=batch_size, device=device or torch.device("cpu"))
+    if not spoke:
+        return found
+    answered = torch.cat(spoke)
+    known = found.known & answered.view(-1, *[1] * (found.known.ndim - 1))
+    return Answers(found.outputs, found.labels, known, answered)
+
+
+def likeness(said: Answers, teacher: Answers, task: Task) -> dict[str, float]:
+    """How like its teacher's a model's answers to the same rows are, over the rows the teacher answered."""
+    rows = slice(None) if teacher.said is None else teacher.said
+    return task.likeness(said.outputs[rows], teacher.outputs[rows])
 
 
 def score(
@@ -81,7 +99,7 @@ def score(
     """Metrics of some answers, beside the likeness to the teacher's where there is one."""
     metrics = task.metrics(said.outputs, said.labels, said.known)
     if teacher is not None:
-        metrics |= task.likeness(said.outputs, teacher.outputs)
+        metrics |= likeness(said, teacher, task)
     shown = tuple(task.panels(said.outputs, said.labels, said.known, classes)) if panels else ()
     return Scores(int(said.known.sum()), metrics, {}, shown)
 

@@ -2,13 +2,14 @@
 
 The rows are asked in the order of their ids, in batches of one size whatever the machine is doing, so that on one
 machine the same call writes the same bytes. Killed at any instant and called again, it goes on and ends in the bytes of
-an uninterrupted recording; at most `save_seconds` of work and one batch are done twice. A finished recording of the
-same teacher and data is left as it is, after its shards were compared with their hashes. The teacher answers in the
+an uninterrupted recording; at most `save_seconds` of work and one batch are done twice. Rows the teacher said nothing
+about are kept as such, counted, and said aloud at the end; they are not asked again. A finished recording of the same
+teacher and data is left as it is, after its shards were compared with their hashes. The teacher answers in the
 precision it is in: under `torch.autocast` in that of the autocast, and so it is kept.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
-from limbeck.errors import Interrupted, RecordingError, TeacherError
+from limbeck.errors import Interrupted, RecordingError, TeacherError, TeacherStopped
 from limbeck.objective import Needs
 from limbeck.recordings import shards
 from limbeck.recordings.folder import sole_writer
@@ -27,7 +28,7 @@ from limbeck.recordings.manifest import Identity, Manifest, Place, refuse_other
 from limbeck.recordings.store import Writer, begun_manifest, digest_of
 from limbeck.signals import Batch
 from limbeck.task import Task
-from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.protocol import Forgiven, Teacher
 
 SHARD_BYTES = 32 << 20
 SAVE_SECONDS = 20.0
@@ -74,6 +75,7 @@ def record(
     Raises:
         RecordingError: When the folder holds something else, is written to by another process, or is damaged.
         TeacherError: When the teacher cannot serve the needs, says no finite numbers, or was changed meanwhile.
+        TeacherStopped: When the teacher went silent too often, after what was done has been saved.
         StorageError: When the disk is full or cannot be written; finished shards are kept.
         Interrupted: On Ctrl-C, after what was done has been saved.
     """
@@ -81,6 +83,7 @@ def record(
     asked = Asked(teacher.to(where), rows, task, needs, tuple(classes), views, augment, augment_seed, batch_size, where)
     asked.refuse_impossible()
     asked.teacher.prepare(needs, classes)
+    asked.teacher.fits(rows, augment, augment_seed)
     with sole_writer(Path(to)):
         _write(asked, Path(to), shard_bytes, save_seconds, progress)
     return Path(to)
@@ -170,10 +173,13 @@ def _write(
     writer = Writer(folder, manifest, save_seconds=save_seconds)
     if writer.places():
         _warn_other_machine(manifest, asked.device)
+    if isinstance(asked.teacher, Forgiven):
+        asked.teacher.recall(writer.silent())
     for place in writer.places():
         _record_shard(asked, writer, place, progress)
         _refuse_moved(asked, identity.teacher)
         writer.finish(place)
+    _warn_silent(asked, writer.silent(), folder)
 
 
 def _record_shard(asked: Asked, writer: Writer, place: Place, progress: Callable[[int, int], None] | None) -> None:
@@ -181,6 +187,8 @@ def _record_shard(asked: Asked, writer: Writer, place: Place, progress: Callable
     total = len(asked.rows) * asked.views
     before = total - sum(left.rows for left in writer.places())
     saved = writer.begin(place)
+    if isinstance(asked.teacher, Forgiven):
+        asked.teacher.recall(writer.silent_here(place))
     try:
         for start in range(saved, place.rows, asked.batch_size):
             end = min(start + asked.batch_size, place.rows)
@@ -189,6 +197,9 @@ def _record_shard(asked: Asked, writer: Writer, place: Place, progress: Callable
             saved = end
             if progress is not None:
                 progress(before + end, total)
+    except TeacherStopped:
+        writer.save(place)
+        raise
     except KeyboardInterrupt:
         writer.save(place)
         raise Interrupted(
@@ -233,6 +244,17 @@ def _machine(device: torch.device) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "matmul": torch.get_float32_matmul_precision(),
     }
+
+
+def _warn_silent(asked: Asked, silent: Mapping[int, Tensor], folder: Path) -> None:
+    if silent:
+        count, first = sum(map(len, silent.values())), next(iter(silent.values()))[:5].tolist()
+        warnings.warn(
+            f"{asked.teacher.name} said nothing about {count} of {len(asked.rows) * asked.views} rows "
+            f"(ids {', '.join(map(str, first))}{', ...' if count > len(first) else ''}): {folder} keeps them "
+            "as silent, and they carry their labels only",
+            stacklevel=4,
+        )
 
 
 def _warn_other_machine(manifest: Manifest, device: torch.device) -> None:

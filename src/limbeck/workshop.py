@@ -359,11 +359,12 @@ class Workshop:
             size = cost(teacher.model, self._row())
         self.teacher_scores = Scores(scores.rows, scores.metrics, size, scores.panels)
         needs = find_objective(self.recipe.objective).needs()
-        piece = self.data.test.take(torch.arange(min(ROWS_SEEN, len(self.data.test))))
+        heard = torch.arange(len(self.data.test)) if said.said is None else said.said.nonzero().flatten()
+        piece = self.data.test.take(heard[:ROWS_SEEN])
         labels = torch.zeros(piece.known.shape, dtype=torch.int64) if piece.labels is None else piece.labels
         warm = max((temperature for _, temperature in needs.soft), default=1.0)
         self.teacher_saw = self.task.teacher_saw(
-            piece.inputs, said.outputs[: len(labels)], labels, piece.known, self.data.classes, warm
+            piece.inputs, said.outputs[heard[:ROWS_SEEN]], labels, piece.known, self.data.classes, warm
         )
         return said
 

@@ -1,4 +1,7 @@
-"""Text -> model: students by name, `timm:`, `torchvision:`, `package.module:function`, and finished runs."""
+"""Text -> model: students by name, `timm:`, `torchvision:`, `package.module:function`, and finished runs.
+
+What can only teach is read in `teachers`; here it is known by its first word, so that it can be refused as a student.
+"""
 
 import importlib
 import inspect
@@ -21,6 +24,14 @@ from limbeck.grammar import Call, parse_call
 from limbeck.model import Model
 from limbeck.records import read_record
 from limbeck.transforms import AsFloat, ImageScale
+
+TEACHERS = (
+    ("onnx:PATH", "teacher", 'an ONNX file, run on the CPU (extra: onnx); onnx:PATH(outputs="probabilities")'),
+    ("sklearn:PATH", "teacher", "a fitted estimator that skops.io.dump wrote (extra: sklearn)"),
+    ("call:package.module:function", "teacher", 'a function that answers rows with logits; call:...(outputs="values")'),
+    ("package.module:function", "teacher", "a function that returns any of these: an estimator, a Teacher, a list"),
+)
+"""What can teach and cannot learn: (name, kind, one line)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ def models() -> list[tuple[str, str, str]]:
         ("torchvision:NAME", "library", "any torchvision classifier, fitted to the classes (extra: vision)"),
         ("package.module:function", "your own", "a function that returns an nn.Module; arguments as in a call"),
         ("PATH", "run", "the student of a finished run folder"),
+        *TEACHERS,
     ]
 
 
@@ -85,8 +97,12 @@ def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None) -> Mo
         return _timm(parse_call(rest, "model"), shape, what)
     if kind == "torchvision":
         return _torchvision(parse_call(rest, "model"), shape, what)
+    if kind in {name.partition(":")[0] for name, _, _ in TEACHERS if not name.startswith("package")}:
+        raise ModelError(
+            f"{what} can teach, and cannot learn", expected="a network to be trained", remedy="name it as the teacher"
+        )
     if rest:
-        return _function(kind, parse_call(rest, "model"), shape, what)
+        return wrapped(made(what), shape, what)
     if "/" in what or what.startswith("."):
         raise ModelError(f"{what} is no run folder", expected="a folder with run.json", remedy=_runs_near(Path(what)))
     return _student(parse_call(what, "model"), shape, what)
@@ -168,23 +184,61 @@ def _student(call: Call, shape: Shape, source: str) -> Model:
 
 
 def _called(function: Any, call: Call, *fixed: Any) -> nn.Module:
-    known = [name for name in inspect.signature(function).parameters if name not in ("inputs", "outputs")]
+    return _network(call_with(function, call, *fixed), call.name)
+
+
+def _network(made: Any, name: str) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise ModelError(f"{name} returned a {type(made).__name__}", expected="an nn.Module")
+    return made
+
+
+def call_with(function: Any, call: Call, *fixed: Any) -> Any:
+    """Calls a function with what a call in the grammar says.
+
+    Args:
+        function: Any.
+        call: Its arguments; its name is for messages.
+        *fixed: Arguments before those of the call, which the call may not name again.
+
+    Raises:
+        ModelError: When it has no such argument, or does not take its value.
+    """
+    known = [name for name in inspect.signature(function).parameters][len(fixed) :]
     for name in call.keywords:
         takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
         if name not in known and not takes_any:
             raise ModelError(f"{call.name} has no argument {name!r}", remedy=did_you_mean(name, known))
     try:
-        network = function(*fixed, *call.arguments, **call.keywords)
+        return function(*fixed, *call.arguments, **call.keywords)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{call.name} cannot be built: {error}", expected=f"arguments {', '.join(known)}") from error
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"{call.name} returned a {type(network).__name__}", expected="an nn.Module")
-    return network
 
 
-def _function(module_name: str, call: Call, shape: Shape, source: str) -> Model:
+def made(what: str) -> Any:
+    """What the function of a text `package.module:function(argument=value)` returns.
+
+    Raises:
+        ModelError: When there is no such function, or it does not take the arguments.
+    """
+    module_name, _, rest = what.partition(":")
+    call = parse_call(rest, "model")
+    return call_with(imported(module_name, call.name, what), call)
+
+
+def imported(module_name: str, name: str, source: str) -> Any:
+    """What a module holds under a name.
+
+    Args:
+        module_name: Such as `package.module`.
+        name: A name in it.
+        source: The text it was read from, for the message.
+
+    Raises:
+        ModelError: When there is no such module, or it has no such name.
+    """
     try:
-        function = getattr(importlib.import_module(module_name), call.name)
+        return getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         raise ModelError(
             f"the module {module_name!r} of {source!r} cannot be imported: {error}",
@@ -193,8 +247,16 @@ def _function(module_name: str, call: Call, shape: Shape, source: str) -> Model:
         ) from error
     except AttributeError as error:
         names = [name for name in dir(importlib.import_module(module_name)) if not name.startswith("_")]
-        raise ModelError(f"{module_name} has no {call.name!r}", remedy=did_you_mean(call.name, names)) from error
-    network = _called(function, call)
+        raise ModelError(f"{module_name} has no {name!r}", remedy=did_you_mean(name, names)) from error
+
+
+def wrapped(built: Any, shape: Shape, source: str) -> Model:
+    """A network that a function built, as a model; one that expects anything but standardised rows comes as a `Model`.
+
+    Raises:
+        ModelError: When it is no network.
+    """
+    network = _network(built, source)
     if isinstance(network, Model):
         network.source = source
         return network

@@ -1,26 +1,33 @@
 """Text, module or list -> teacher: everything that can teach, behind one seam."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from limbeck.catalog.models import Shape, model
-from limbeck.errors import TeacherError
+from limbeck.catalog.models import Shape, call_with, imported, made, model, wrapped
+from limbeck.errors import ModelError, TeacherError
+from limbeck.grammar import Call, parse_call
 from limbeck.model import Model
 from limbeck.teachers.ensemble import EnsembleTeacher
+from limbeck.teachers.estimator import EstimatorTeacher
+from limbeck.teachers.function import FunctionTeacher
 from limbeck.teachers.module import ModuleTeacher
+from limbeck.teachers.onnx import OnnxTeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
+from limbeck.teachers.skops import open_skops
 
 
 def teacher(what: Any, shape: Shape) -> Teacher:
     """Finds a teacher for some data.
 
     Args:
-        what: A `Teacher`; a module or `Model`; a run folder; a recording's folder; a model's text; or a list of these,
-            each alone or as (weight, teacher) or {"model": ..., "weight": ...}, which becomes an ensemble.
+        what: A `Teacher`; a module or `Model`; a run folder; a recording's folder; a text as in `limbeck models`; a
+            fitted estimator (it has `predict_proba` or `predict`); a function that answers rows with logits; or a list
+            of these, each alone or as (weight, teacher) or {"model": ..., "weight": ...}, which becomes an ensemble.
         shape: What it must fit.
 
     Raises:
@@ -32,19 +39,71 @@ def teacher(what: Any, shape: Shape) -> Teacher:
     if isinstance(what, nn.Module):
         return ModuleTeacher(model(what, shape), type(what).__name__)
     if isinstance(what, str | Path):
-        text = str(what)
-        if (Path(text) / "manifest.json").is_file():
-            return RecordedTeacher(Path(text))
-        return ModuleTeacher(model(text, shape), text)
+        return _read(str(what), shape)
     if isinstance(what, Sequence):
         return EnsembleTeacher([_member(entry, shape) for entry in what])
     if isinstance(what, Teacher):
         return what
+    # A class has its instances' methods, and calling it would build one for each batch.
+    if not isinstance(what, type):
+        if hasattr(what, "predict_proba") or hasattr(what, "predict"):
+            return EstimatorTeacher(what)
+        if callable(what):
+            return FunctionTeacher(what)
     raise TeacherError(
-        f"a {type(what).__name__} cannot teach",
-        expected="a module, a run folder, a recording, a model's text, a list of them, or an object that keeps the "
-        "protocol limbeck.teachers.protocol.Teacher",
+        f"a {type(what).__name__} cannot teach"
+        if not isinstance(what, type)
+        else f"the class {what.__name__} is no teacher",
+        expected="a module, a fitted estimator, a function of rows, a run folder, a recording, a text as `limbeck "
+        "models` lists them, a list of these, or an object that keeps limbeck.teachers.protocol.Teacher",
     )
+
+
+def _read(text: str, shape: Shape) -> Teacher:
+    """A teacher from its text."""
+    kind, _, rest = text.partition(":")
+    if (Path(text) / "manifest.json").is_file():
+        return RecordedTeacher(Path(text))
+    if kind == "onnx" and rest:
+        return _opened(OnnxTeacher, rest, text)
+    if kind == "sklearn" and rest:
+        return _opened(open_skops, rest, text)
+    if kind == "call" and rest:
+        module_name, _, call_text = rest.partition(":")
+        if not call_text:
+            raise TeacherError(f"{text!r} names no function", expected="call:package.module:function")
+        call = parse_call(call_text, "teacher")
+        function = imported(module_name, call.name, text)
+        if not callable(function):
+            raise TeacherError(f"{text} is a {type(function).__name__}", expected="a function that answers rows")
+        return _made(FunctionTeacher, replace(call, keywords={"name": text, **call.keywords}), function)
+    if rest and kind not in ("timm", "torchvision"):
+        built = made(text)
+        if not isinstance(built, nn.Module):
+            if isinstance(built, str | Path):
+                raise TeacherError(f"{text} returned a text: {built}", expected="the teacher itself")
+            return teacher(built, shape)
+        return ModuleTeacher(wrapped(built, shape, text), text)
+    return ModuleTeacher(model(text, shape), text)
+
+
+def _opened(kind: Any, rest: str, text: str) -> Teacher:
+    """A teacher from `PATH` or `PATH(argument=value)`; a path may hold brackets too."""
+    path, arguments = rest, ""
+    if not Path(rest).exists() and rest.endswith(")"):
+        ends = [place for place, sign in enumerate(rest) if sign == "("]
+        end = next((place for place in ends if Path(rest[:place]).is_file()), ends[0] if ends else len(rest))
+        path, arguments = rest[:end], rest[end:]
+    call = parse_call(f"{text.partition(':')[0]}{arguments}", "teacher")
+    named = {"name": text.removesuffix(arguments) if arguments else text}
+    return _made(kind, replace(call, keywords={**named, **call.keywords}), path)
+
+
+def _made(kind: Any, call: Call, first: Any) -> Teacher:
+    try:
+        return call_with(kind, call, first)
+    except ModelError as error:
+        raise TeacherError(error.happened, expected=error.expected, remedy=error.remedy) from error
 
 
 def _member(entry: Any, shape: Shape) -> tuple[float, Teacher]:

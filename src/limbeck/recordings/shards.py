@@ -21,6 +21,7 @@ from limbeck.signals import Signals
 
 FORM = "dense"
 IDS = "ids"
+SAID = "said"
 _LOGITS = "logits"
 _FEATURE = "feature:"
 
@@ -50,6 +51,8 @@ def columns(signals: Signals, layers: tuple[str, ...]) -> dict[str, Tensor]:
                 expected="finite numbers",
                 remedy="look at the teacher's weights and input transform; a half-precision teacher may overflow",
             )
+    if signals.said is not None:
+        found[SAID] = signals.said
     return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
 
@@ -66,14 +69,19 @@ def row_bytes(described: Mapping[str, Column]) -> int:
     return int(torch.int64.itemsize + sum(sizes))
 
 
-def names_of(layers: tuple[str, ...]) -> list[str]:
-    """The columns that an answer with the features of these layers is made of."""
-    return [_LOGITS, *(_FEATURE + layer for layer in layers)]
+def names_of(layers: tuple[str, ...], described: Mapping[str, Column]) -> list[str]:
+    """Those of the described columns that an answer with the features of these layers is made of."""
+    return [_LOGITS, *(_FEATURE + layer for layer in layers), *({SAID} & described.keys())]
 
 
 def signals_of(kept: Mapping[str, Tensor], layers: tuple[str, ...]) -> Signals:
     """The teacher's answer, from what was kept of it."""
-    return Signals.dense(kept[_LOGITS], {layer: kept[_FEATURE + layer] for layer in layers})
+    return Signals.dense(kept[_LOGITS], {layer: kept[_FEATURE + layer] for layer in layers}, kept.get(SAID))
+
+
+def silent(kept: Mapping[str, Tensor]) -> Tensor:
+    """The ids of the rows, among those kept, that the teacher said nothing about."""
+    return kept[IDS][~kept[SAID]] if SAID in kept else kept[IDS][:0]
 
 
 def encode(kept: Mapping[str, Tensor]) -> bytes:

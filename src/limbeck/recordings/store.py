@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +62,11 @@ class Recording:
         return _seconds(self.path, math.nan)
 
     @property
+    def silent(self) -> dict[int, Int[Tensor, " silent"]]:
+        """The ids of the rows the teacher said nothing about, ascending, by view; a view without any is left out."""
+        return _silent(zip(self.manifest.places(), self._shards, strict=True))
+
+    @property
     def ids(self) -> Int[Tensor, " rows"]:
         """The ids of the recorded rows, ascending."""
         return self._ids
@@ -82,7 +87,7 @@ class Recording:
         self._check_views(views)
         numbers = views * self.manifest.shards_per_view + positions // self.manifest.shard_rows
         offsets = positions % self.manifest.shard_rows
-        kept = {name: self._gather(name, numbers, offsets) for name in shards.names_of(layers)}
+        kept = {name: self._gather(name, numbers, offsets) for name in shards.names_of(layers, self.manifest.columns)}
         return shards.signals_of(kept, layers)
 
     def _gather(self, name: str, numbers: Tensor, offsets: Tensor) -> Tensor:
@@ -163,6 +168,14 @@ class Writer:
         """The shards that are still to be written."""
         return [place for place in self.manifest.places() if place.file not in self.manifest.shards]
 
+    def silent(self) -> dict[int, Int[Tensor, " silent"]]:
+        """The ids of the rows, in finished shards, that the teacher said nothing about, by view."""
+        finished = [place for place in self.manifest.places() if place.file in self.manifest.shards]
+        if shards.SAID not in self.manifest.columns:
+            return {}
+        columns = self.manifest.columns
+        return _silent((place, shards.mapped(self.folder / place.file, columns, place.rows)) for place in finished)
+
     def begin(self, place: Place) -> int:
         """Takes up a shard; returns how many of its rows an earlier sitting had saved."""
         self._pieces = []
@@ -173,6 +186,10 @@ class Writer:
         if content[:_DIGEST] == header:
             self._pieces = [shards.decode(content[_DIGEST:])]
         return sum(len(piece[shards.IDS]) for piece in self._pieces)
+
+    def silent_here(self, place: Place) -> dict[int, Int[Tensor, " silent"]]:
+        """As `silent`, of the shard in work."""
+        return _silent((place, piece) for piece in self._pieces)
 
     def add(self, ids: Int[Tensor, " rows"], answer: Signals, place: Place) -> None:
         """Adds the answer about the next rows of a shard; the ids are ascending."""
@@ -235,6 +252,14 @@ def begun_manifest(folder: Path) -> Manifest | None:
 def digest_of(ids: Int[Tensor, " rows"]) -> str:
     """The first 32 hexadecimal digits of a SHA-256 over ids."""
     return hashlib.sha256(ids.cpu().contiguous().numpy().tobytes()).hexdigest()[:32]
+
+
+def _silent(kept: Iterable[tuple[Place, Mapping[str, Tensor]]]) -> dict[int, Int[Tensor, " silent"]]:
+    ids: dict[int, list[Tensor]] = {}
+    for place, columns in kept:
+        if len(found := shards.silent(columns)):
+            ids.setdefault(place.view, []).append(found)
+    return {view: torch.cat(found) for view, found in ids.items()}
 
 
 def _joined(pieces: list[dict[str, Tensor]]) -> Mapping[str, Tensor]:

@@ -1,11 +1,11 @@
 """Several teachers as one: the weighted mean of their probabilities."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from limbeck.data.augment import Augmentation
@@ -14,7 +14,7 @@ from limbeck.divergences import tempered
 from limbeck.errors import TeacherError
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
-from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.protocol import Forgiven, Teacher
 
 
 class EnsembleTeacher:
@@ -23,7 +23,8 @@ class EnsembleTeacher:
     Its answer is the mean of the members' probabilities at temperature 1 (an arithmetic mean: Hinton, Vinyals and Dean
     2015, https://arxiv.org/abs/1503.02531, section 5.3, take either the arithmetic or the geometric one; read: memory).
     Its logits are the logarithms of that mean. At another temperature these logits are softened, as any teacher's are,
-    which is not the mean of the softened members.
+    which is not the mean of the softened members. About a row on which a member is silent it says nothing: the mean of
+    the others would be another teacher's answer.
 
     Args:
         members: Pairs of a weight (> 0; they are normalised to sum to 1) and a teacher, which may be an ensemble.
@@ -82,21 +83,28 @@ class EnsembleTeacher:
         Raises:
             TeacherError: When a member moved, or has no dense logits.
         """
-        logits = [self._logits(teacher, batch) for teacher in self.members]
-        return Signals.dense(log_mean(logits, self.weights))
+        answers = [teacher.signals(batch) for teacher in self.members]
+        logits = [self._logits(teacher, said) for teacher, said in zip(self.members, answers, strict=True)]
+        spoke = [said.said for said in answers if said.said is not None]
+        return Signals.dense(log_mean(logits, self.weights), said=torch.stack(spoke).all(dim=0) if spoke else None)
 
     def to(self, device: torch.device) -> "EnsembleTeacher":
         """Moves every member to a device, and returns itself."""
         self.members = tuple(teacher.to(device) for teacher in self.members)
         return self
 
-    def _logits(self, teacher: Teacher, batch: Batch) -> Tensor:
-        logits = teacher.signals(batch).logits
-        if logits is None:
+    def recall(self, silent: Mapping[int, Int[Tensor, " silent"]]) -> None:
+        """Tells every member that may be silent; whose silence it was is not recorded, so it counts against each."""
+        for teacher in self.members:
+            if isinstance(teacher, Forgiven):
+                teacher.recall(silent)
+
+    def _logits(self, teacher: Teacher, said: Signals) -> Tensor:
+        if said.logits is None:
             raise TeacherError(
                 f"{teacher.name} in {self.name} says no dense logits", expected="members that say all their logits"
             )
-        return logits
+        return said.logits
 
     def _combined(self) -> str:
         members = zip(self.weights, self.members, strict=True)

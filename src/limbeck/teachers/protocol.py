@@ -1,9 +1,11 @@
 """The one seam through which every kind of teacher speaks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
@@ -54,4 +56,13 @@ class Teacher(Protocol):
 
     def to(self, device: torch.device) -> "Teacher":
         """The same teacher on a device."""
+        ...
+
+
+@runtime_checkable
+class Forgiven(Protocol):
+    """A teacher that is forgiven a share of rows about which it says nothing, and keeps count of them."""
+
+    def recall(self, silent: Mapping[int, Int[Tensor, " silent"]]) -> None:
+        """Counts rows that an earlier sitting of a recording found it silent about, by view."""
         ...

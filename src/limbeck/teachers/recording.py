@@ -110,7 +110,8 @@ class RecordedTeacher:
         if self._device.type == "cpu" or said.logits is None:
             return said
         features = {name: feature.to(self._device, non_blocking=True) for name, feature in said.features.items()}
-        return Signals.dense(said.logits.to(self._device, non_blocking=True), features)
+        spoke = None if said.said is None else said.said.to(self._device, non_blocking=True)
+        return Signals.dense(said.logits.to(self._device, non_blocking=True), features, spoke)
 
     def to(self, device: torch.device) -> "RecordedTeacher":
         """Puts the answers on a device from now on, and returns itself; the recording stays where it is."""

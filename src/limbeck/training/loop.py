@@ -17,7 +17,7 @@ from limbeck.data.augment import Augmentation
 from limbeck.data.loader import batches
 from limbeck.data.rows import Rows
 from limbeck.errors import Interrupted, RunError, TrainingError
-from limbeck.evaluation import Answers, answers
+from limbeck.evaluation import Answers, answers, likeness
 from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.progress import Progress
@@ -215,10 +215,10 @@ class Trainer:
         # and the same after a resume, without storing generator states.
         torch.manual_seed(self.plan.seed * 1_000_003 + step)
         whole = batch.to(self.accelerator.device)
-        # One process sees the whole batch, and counting it apart would make the device wait at every step.
-        counts = self.lesson.objective.counts(whole) if self.accelerator.num_processes > 1 else None
         here = whole.rows(slice(self.accelerator.process_index, None, self.accelerator.num_processes))
         said = self._ask(here)
+        # One process sees the whole batch, and counting it apart would make the device wait at every step.
+        counts = self._counts(whole, here, said) if self.accelerator.num_processes > 1 else None
         self.step_module.train()
         total, terms = self.step_module(here, said, counts)
         # Gradients are averaged over processes, and the processes' losses sum to the loss of the whole batch.
@@ -232,6 +232,14 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.model)
         return torch.stack([terms[name] for name, _ in self.names])
+
+    def _counts(self, whole: Batch, here: Batch, said: Signals) -> dict[str, float]:
+        """Rows of the whole batch behind each term; where the teacher may be silent, the processes ask each other."""
+        if said.said is None:
+            return self.lesson.objective.counts(whole)
+        own = self.lesson.objective.counts(here, said)
+        summed = self.accelerator.reduce(torch.tensor(list(own.values()), device=self.accelerator.device), "sum")
+        return dict(zip(own, summed.tolist(), strict=True))
 
     @torch.no_grad()
     def _ask(self, batch: Batch) -> Signals:
@@ -276,7 +284,7 @@ class Trainer:
         metrics = lesson.task.metrics(said.outputs, said.labels, said.known)
         facts: dict[str, Any] = {"metrics": metrics}
         if lesson.valid_teacher is not None:
-            facts["likeness"] = finite(lesson.task.likeness(said.outputs, lesson.valid_teacher.outputs))
+            facts["likeness"] = finite(likeness(said, lesson.valid_teacher, lesson.task))
         self.journal.write("valid", done, done / self.plan.steps_per_epoch, **facts)
         value = metrics[lesson.task.selection]
         better = value > self.best_value if lesson.task.higher_is_better else value < self.best_value

@@ -1,0 +1,125 @@
+"""A skops file as a teacher: the form in which estimators are kept without pickle."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from limbeck.errors import TeacherError
+from limbeck.teachers.answers import existing
+from limbeck.teachers.contents import Contents
+from limbeck.teachers.estimator import EstimatorTeacher
+
+# Skops trusts these no longer, because their compiled code follows the numbers in them without looking. Here they are
+# let in, and every number that is followed is looked at first.
+_CHECKED = {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
+_LARGEST = 4 << 30
+
+
+def open_skops(
+    path: str | Path, *, floor: float | None = None, trusted: Sequence[str] = (), name: str | None = None
+) -> EstimatorTeacher:
+    """The estimator in a skops file, as a teacher whose fingerprint is of the file's bytes.
+
+    Args:
+        path: What `skops.io.dump(estimator, path)` wrote.
+        floor: The least probability; see `EstimatorTeacher`.
+        trusted: Names of types that skops does not trust by itself. Loading one can run its code: name only what you
+            would run.
+        name: What reports call it; `sklearn:PATH` when left out.
+
+    Raises:
+        TeacherError: When the file is missing, damaged, unpacks to more than 4 GiB, holds types nobody trusts, or trees
+            whose nodes point out of them.
+    """
+    try:
+        from skops import io
+    except ModuleNotFoundError as error:
+        raise TeacherError("skops is not installed", remedy="pip install 'limbeck[sklearn]'") from error
+    place = existing(Path(path), "a file that skops.io.dump wrote")
+    called = name or f"sklearn:{path}"
+    content = place.read_bytes()
+    try:
+        with zipfile.ZipFile(place) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST:
+            raise TeacherError(f"{place} unpacks to {size} bytes", expected=f"{_LARGEST} at most")
+        unknown = set(io.get_untrusted_types(data=content))
+        strange = sorted(unknown - _CHECKED - set(trusted))
+        if strange:
+            raise TeacherError(
+                f"{place} holds types that are not trusted: {', '.join(strange)}",
+                expected="types of scikit-learn and numpy that skops trusts",
+                remedy=f"look at them, then sklearn:{path}(trusted={(*trusted, *strange)!r})",
+            )
+        estimator = io.loads(content, trusted=sorted(unknown))
+    except TeacherError:
+        raise
+    except Exception as error:  # whatever skops raises over a damaged file
+        raise TeacherError(
+            f"{place} cannot be read: {type(error).__name__}: {error}", expected="what skops.io.dump wrote, no pickle"
+        ) from error
+    _refuse_wild_trees(Contents(estimator).parts, place)
+    return EstimatorTeacher(estimator, floor=floor, name=called, fingerprint=hashlib.sha256(content).hexdigest())
+
+
+def _refuse_wild_trees(parts: Iterable[Any], path: Path) -> None:
+    """Refuses trees whose compiled code would read outside of them.
+
+    Raises:
+        TeacherError: Which.
+    """
+    held = list(parts)
+    looked_at = set()
+    for owner in held:
+        for tree, nodes, width in _trees(owner):
+            looked_at.add(id(tree))
+            if not _sound(nodes, width):
+                raise _harmful(f"a tree of the {type(owner).__name__} in {path} points out of itself")
+    for part in held:
+        if f"{type(part).__module__}.{type(part).__qualname__}" in _CHECKED and id(part) not in looked_at:
+            raise _harmful(f"a tree in {path} belongs to no estimator that is known to own trees")
+
+
+def _harmful(happened: str) -> TeacherError:
+    return TeacherError(
+        happened,
+        expected="trees as scikit-learn grew them",
+        remedy="do not use this file: it is damaged, or was made to do harm",
+    )
+
+
+def _trees(owner: Any) -> Iterator[tuple[Any, dict[str, np.ndarray], int]]:
+    """The trees an estimator owns; of each the children and features of its nodes, which are leaves, and the width."""
+    width = int(getattr(owner, "n_features_in_", -1))
+    members = np.asarray(getattr(owner, "estimators_", []), dtype=object).ravel().tolist()
+    for tree in (getattr(part, "tree_", None) for part in (owner, *members)):
+        if tree is not None:
+            leaf = tree.children_left == -1
+            # Bagging gives its members some features only; their own check is against their own width.
+            narrow = tree.n_features if hasattr(owner, "estimators_features_") else width
+            sides = {"left": tree.children_left, "right": tree.children_right}
+            yield tree, {**sides, "feature": tree.feature, "leaf": leaf}, narrow
+    for tree in np.asarray(getattr(owner, "_predictors", []), dtype=object).ravel().tolist():
+        nodes = tree.nodes
+        leaf = nodes["is_leaf"].astype(bool)
+        sets = len(tree.raw_left_cat_bitsets)
+        wild = ~leaf & nodes["is_categorical"].astype(bool) & (nodes["bitset_idx"] >= sets)
+        feature = np.where(wild, -1, nodes["feature_idx"].astype(np.int64))
+        yield tree, {"left": nodes["left"], "right": nodes["right"], "feature": feature, "leaf": leaf}, width
+
+
+def _sound(nodes: dict[str, np.ndarray], width: int) -> bool:
+    inner: Bool[np.ndarray, " nodes"] = ~nodes["leaf"]
+    count, places = len(inner), np.arange(len(inner))[inner]
+    for side in ("left", "right"):
+        children = nodes[side].astype(np.int64)[inner]
+        # A child comes after its parent, so that no walk goes in circles.
+        if ((children <= places) | (children >= count)).any():
+            return False
+    feature = nodes["feature"].astype(np.int64)[inner]
+    return bool(((feature >= 0) & (feature < width)).all())
