@@ -75,7 +75,7 @@ def _read(text: str, shape: Shape) -> Teacher:
         call = parse_call(call_text, "teacher")
         function = imported(module_name, call.name, text)
         if not callable(function):
-            raise TeacherError(f"{text} is a {type(function).__name__}", expected="a function that answers rows")
+            raise TeacherError(f"{text} is no function", expected="a function that answers rows")
         return _made(FunctionTeacher, replace(call, keywords={"name": text, **call.keywords}), function)
     if rest and kind not in ("timm", "torchvision"):
         built = made(text)

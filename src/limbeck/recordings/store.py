@@ -163,6 +163,9 @@ class Writer:
         left = sum(place.rows for place in self.places())
         refuse_full_disk(folder, left * shards.row_bytes(self.manifest.columns))
         self.manifest.write(folder)
+        if not left:
+            # A kill between the last shard and this leaves it behind.
+            (folder / _UNFINISHED).unlink(missing_ok=True)
 
     def places(self) -> list[Place]:
         """The shards that are still to be written."""

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 from limbeck.teachers.answers import (
     FLOOR,
-    Outputs,
     distributions,
     log_probabilities,
     refuse_layers,
@@ -55,10 +54,10 @@ class FunctionTeacher:
         function: Rows -> answers; torch's global random state is put back after each call.
         outputs: `logits` (the default) or `probabilities` of the data's classes in their order, or `values` as they are
             (one number a row may come without a second dimension).
-        failures: The share of rows it may fail on, 0 to 1, of each view; see `Ledger`.
+        failures: The share of rows it may fail on, from 0 up to, not including, 1, of each view; see `Ledger`.
         each: Whether the function answers one row (without the rows' dimension) instead of many.
-        takes: What the function is given.
-        floor: For probabilities: smaller ones become this (0 to 1); see `log_probabilities`.
+        takes: What the function is given: `numpy` or `torch`.
+        floor: For probabilities: smaller ones become this (above 0, below 1); see `log_probabilities`.
         version: What the fingerprint cannot see, in the caller's words. When given, it stands for what a callable
             object holds too, which is then not read.
         name: What reports call it; the function's name when left out.
@@ -71,10 +70,10 @@ class FunctionTeacher:
         self,
         function: Callable[[Any], Any],
         *,
-        outputs: Outputs | None = None,
+        outputs: str | None = None,
         failures: float = 0.01,
         each: bool = False,
-        takes: Literal["numpy", "torch"] = "numpy",
+        takes: str = "numpy",
         floor: float = FLOOR,
         version: str = "",
         name: str | None = None,

@@ -19,7 +19,6 @@ from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 from limbeck.teachers.answers import (
     FLOOR,
-    Outputs,
     distributions,
     existing,
     fitting,
@@ -80,7 +79,7 @@ class OnnxTeacher:
         self,
         path: str | Path,
         *,
-        outputs: Outputs | None = None,
+        outputs: str | None = None,
         tensor: str | None = None,
         divide: float | None = None,
         floor: float = FLOOR,
