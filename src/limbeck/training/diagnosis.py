@@ -120,9 +120,9 @@ class Diagnosis:
         heard = step.student(self.batch)
         learning = [parameter for parameter in step.model.parameters() if parameter.requires_grad]
         gradients: list[list[Tensor | None]] = []
-        counted: dict[str, bool] = {}
-        for name, weight, term in step.objective.named_terms():
-            counted[name] = bool(term.counted(self.batch).any())
+        # Of unlabelled rows, or of rows the teacher is silent about, a term may have counted none.
+        counted = {name: rows > 0 for name, rows in step.objective.counts(self.batch, self.said).items()}
+        for _, weight, term in step.objective.named_terms():
             value = weight * term.loss(heard, self.said, self.batch).total
             step.zero_grad(set_to_none=True)
             if value.requires_grad:

@@ -11,18 +11,19 @@ Three rules, each judged once, at a step that depends on the plan alone:
 - *The student has stopped learning from the teacher*, at the end: from the middle third of the training to its last
   third it has come no nearer. Nearness is measured by every term that reads the teacher (mean over the steps between
   two validations) and by KL on validation rows, all zero for a student that equals its teacher. Each of them must have
-  gained less than 2 % of what was left in the middle third, even when two standard errors of that gain are added: so
-  noise keeps the rule silent instead of setting it off. Agreement, too coarse for such a bound, must not have grown by
-  more than two of its standard errors. A cosine schedule alone passes, because its last third, with small steps, brings
-  every term further down than that; a student that is flat from the middle on does not. At least 3 validations in each
-  of the two thirds are asked for, else nothing is said.
+  fallen by less than 2 % of what was left in the middle third, even when two standard errors of that fall are added,
+  and these two errors must be less than 10 % of it: so noise keeps the rule silent and does not set it off. Agreement,
+  too coarse for such a bound, must not have grown by more than two of its standard errors. Noise is estimated from the
+  differences of neighbours, which a slow trend hardly touches. A cosine schedule alone passes, because its last third,
+  with small steps, brings every term further down than that; a student that is flat from the middle on does not. At
+  least 3 validations in each of the two thirds are asked for, else nothing is said.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from statistics import fmean, median, variance
+from itertools import combinations, pairwise
+from statistics import fmean, median
 from typing import Any
 
 from limbeck.objective import Objective
@@ -35,6 +36,7 @@ FIRST_POINTS = 3
 OPPOSED = -0.1
 CHANCE = 0.05
 GAIN = 0.02
+NOISE = 0.1
 ERRORS = 2.0
 VALIDATIONS_IN_A_THIRD = 3
 NEGLIGIBLE_SHARE = 0.05
@@ -128,7 +130,7 @@ class Symptoms:
         smooth = {name: _means_between(lines, name) for name in self.taught}
         smooth[f"{_SMOOTH} on validation rows"] = _likeness(valid, _SMOOTH)
         stretches = {name: self._thirds(series) for name, series in smooth.items() if series}
-        if not all(_flat(stretch) for stretch in stretches.values()):
+        if not stretches or not all(_flat(stretch) for stretch in stretches.values()):
             return
         agreement = self._thirds(_likeness(valid, _COARSE))
         if agreement.enough and -agreement.gain > ERRORS * agreement.error:
@@ -181,7 +183,7 @@ class Stretch:
         """Taken from the values of both thirds; not `enough` where there are too few to judge."""
         if min(len(middle), len(last)) < VALIDATIONS_IN_A_THIRD:
             return cls(math.nan, math.nan, math.nan, False)
-        error = math.sqrt(variance(middle) / len(middle) + variance(last) / len(last))
+        error = math.sqrt(_noise(middle) / len(middle) + _noise(last) / len(last))
         return cls(fmean(middle), fmean(last), error, True)
 
     @property
@@ -206,8 +208,14 @@ def merged(by_seed: Mapping[int, Sequence[Finding]]) -> list[Finding]:
 
 
 def _flat(stretch: Stretch) -> bool:
-    """Whether even an optimistic reading of the gain is less than what counts."""
-    return stretch.enough and stretch.gain + ERRORS * stretch.error < GAIN * stretch.middle
+    """Whether even an optimistic reading of the gain is less than what counts, and the noise lets it be read."""
+    uncertain = ERRORS * stretch.error
+    return stretch.enough and stretch.gain + uncertain < GAIN * stretch.middle and uncertain < NOISE * stretch.middle
+
+
+def _noise(values: Sequence[float]) -> float:
+    """The variance of independent noise on a slow trend: half the mean square of the neighbours' differences."""
+    return fmean((after - before) ** 2 for before, after in pairwise(values)) / 2
 
 
 def _likeness(valid: Lines, name: str) -> list[tuple[int, float]]:
