@@ -30,6 +30,7 @@ class Mutation:
 LIVE, RECORDED, SPINE = "test_teachers.py", "test_recordings.py", "test_distillation.py"
 METHODS, DIVERGENCES = "test_objectives.py", "test_divergences.py"
 SERIES = "test_series_students.py"
+FUNCTION, ESTIMATOR, ONNX = "test_teachers_function.py", "test_teachers_estimator.py", "test_teachers_onnx.py"
 
 MUTATIONS = [
     Mutation(
@@ -223,6 +224,101 @@ MUTATIONS = [
         (("valid=self.data.valid,", "valid=self.data.test,"),),
         "test_selection.py",
         "validation_rows",
+    ),
+    Mutation(
+        "silent rows count in soft terms",
+        "objective.py",
+        (
+            (
+                "return batch if teacher.said is None or not term.needs().teacher else batch.only(teacher.said)",
+                "return batch",
+            ),
+        ),
+        FUNCTION,
+        "left_out_of_what_needs",
+    ),
+    Mutation(
+        "silent rows lose their labels",
+        "objective.py",
+        (("teacher.said is None or not term.needs().teacher else", "teacher.said is None else"),),
+        FUNCTION,
+        "left_out_of_what_needs",
+    ),
+    Mutation(
+        "silence is not recorded",
+        "recordings/shards.py",
+        (("if signals.said is not None:", "if False:"),),
+        FUNCTION,
+        "silent_rows_stay_silent",
+    ),
+    Mutation(
+        "failures of an earlier sitting are forgotten",
+        "recorder.py",
+        (
+            ("asked.teacher.recall(writer.silent())", "pass"),
+            ("asked.teacher.recall(writer.silent_here(place))", "pass"),
+        ),
+        FUNCTION,
+        "what_was_recorded_is_kept",
+    ),
+    Mutation(
+        "a stop throws away what was said",
+        "recorder.py",
+        (("    except TeacherStopped:\n        writer.save(place)\n", "    except TeacherStopped:\n"),),
+        FUNCTION,
+        "what_was_recorded_is_kept",
+    ),
+    Mutation(
+        "a function works on the student's rows",
+        "teachers/function.py",
+        (
+            ("batch.inputs.detach().cpu().clone()", "batch.inputs.detach().cpu()"),
+            ("given = rows.clone()[0] if self.each else rows.clone()", "given = rows[0] if self.each else rows"),
+        ),
+        FUNCTION,
+        "cannot_change_what_the_student_sees",
+    ),
+    Mutation(
+        "an ensemble speaks where a member is silent",
+        "teachers/ensemble.py",
+        (("torch.stack(spoke).all(dim=0)", "torch.stack(spoke).any(dim=0)"),),
+        FUNCTION,
+        "an_ensemble_is_silent",
+    ),
+    Mutation(
+        "no floor under a forest's zeros",
+        "teachers/answers.py",
+        ((".clamp(min=floor)", ".clamp(min=1e-30)"),),
+        ESTIMATOR,
+        "within_half_a_vote",
+    ),
+    Mutation(
+        "classes by position",
+        "teachers/answers.py",
+        (("return [theirs.index(name) for name in ours]", "return list(range(len(ours)))"),),
+        ESTIMATOR,
+        "matched_by_name",
+    ),
+    Mutation(
+        "the filling of a fixed batch is kept",
+        "teachers/onnx.py",
+        (("dtype=np.float32)[: len(piece)]", "dtype=np.float32)"),),
+        ONNX,
+        "filled_up",
+    ),
+    Mutation(
+        "weights outside of the folder",
+        "teachers/onnx.py",
+        (("if not place.is_relative_to(folder):", "if False:"),),
+        ONNX,
+        "belong_to_it",
+    ),
+    Mutation(
+        "trees that point out of themselves",
+        "teachers/skops.py",
+        (("(children >= count)", "(children >= 1 << 40)"),),
+        ESTIMATOR,
+        "point_out_of_it",
     ),
 ]
 

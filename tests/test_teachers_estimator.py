@@ -97,6 +97,10 @@ def test_softmax_gives_a_forests_probabilities_back_within_half_a_vote(forest: A
     assert (truth == 0).mean() > 0.3 and said.isfinite().all() and said.dtype == torch.float32
     found = said.double().softmax(-1).numpy()
     assert np.abs(found - truth).max() <= 1 / (2 * 20)
+    # What no tree voted for is the floor, so that a temperature can soften it.
+    least = teacher.floor / (1 + 10 * teacher.floor)
+    assert float(said.exp().min()) >= least * (1 - 1e-6)
+    assert float((said / 4).softmax(-1).min()) > least
     # In the worst case no order changes either: what was likelier stays at least as likely.
     assert ((truth[:, :, None] <= truth[:, None, :]) <= (found[:, :, None] <= found[:, None, :] + 1e-7)).all()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limbeck.budget import Budget as Budget
+    from limbeck.consultation import doctor as doctor
     from limbeck.distillation import distill as distill
     from limbeck.evaluation import evaluate as evaluate
     from limbeck.model import Model as Model
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Batch", "Budget", "Model", "Run", "Signals", "chain", "distill", "evaluate", "record", "report"]
+__all__ = ["Batch", "Budget", "Model", "Run", "Signals", "chain", "distill", "doctor", "evaluate", "record", "report"]
 
 _HOMES = {
     "Batch": "limbeck.signals",
@@ -35,6 +36,7 @@ _HOMES = {
     "Signals": "limbeck.signals",
     "chain": "limbeck.plans.chain",
     "distill": "limbeck.distillation",
+    "doctor": "limbeck.consultation",
     "evaluate": "limbeck.evaluation",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",

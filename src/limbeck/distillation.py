@@ -63,27 +63,8 @@ def distill(
     Returns:
         The finished run; `run.student()` is the module, `run.folder / "report.html"` the report.
     """
-    if isinstance(teacher, Run):
-        teacher = str(teacher.folder)
-    source = str(data) if isinstance(data, str | Path) else "<object>"
-    spec = {"source": source} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
-    spec |= {key: more.pop(key) for key in ("path", "labelled", "omit") if key in more}
-    recipe = Recipe.make(
-        data=spec,
-        teacher=_named(teacher),
-        student=_named(student),
-        objective=repr(objective) if isinstance(objective, Objective) else objective,
-        budget=budget,
-        to=to,
-        control=control,
-        seed=seed,
-        **more,
-    )
-    given = Given(
-        None if isinstance(teacher, str | Path) else teacher,
-        None if isinstance(student, str | Path) else student,
-        None if source != "<object>" else data if isinstance(data, Data) else _splits(data, valid, test),
-    )
+    said = {"objective": objective, "budget": budget, "valid": valid, "test": test, "control": control, "seed": seed}
+    recipe, given = written_down(teacher, student, data, to=to, **said, **more)
     return run_recipe(recipe, given=given, resume=resume, progress=progress)
 
 
@@ -140,6 +121,41 @@ def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress, resume_c
         run = shop.finish(results)
     report(folder, to=folder / "report.html")
     return run
+
+
+def written_down(
+    teacher: Any,
+    student: Any,
+    data: Any,
+    *,
+    objective: str | Objective | None = None,
+    valid: Any = None,
+    test: Any = None,
+    **more: Any,
+) -> tuple[Recipe, Given]:
+    """A call of `distill` as a recipe, and the objects that no recipe can hold; the arguments are those of `distill`.
+
+    Raises:
+        RecipeError: When a value is out of its range.
+    """
+    if isinstance(teacher, Run):
+        teacher = str(teacher.folder)
+    source = str(data) if isinstance(data, str | Path) else "<object>"
+    spec = {"source": source} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
+    spec |= {key: more.pop(key) for key in ("path", "labelled", "omit") if key in more}
+    recipe = Recipe.make(
+        data=spec,
+        teacher=_named(teacher),
+        student=_named(student),
+        objective=repr(objective) if isinstance(objective, Objective) else objective,
+        **more,
+    )
+    given = Given(
+        None if isinstance(teacher, str | Path) else teacher,
+        None if isinstance(student, str | Path) else student,
+        None if source != "<object>" else data if isinstance(data, Data) else _splits(data, valid, test),
+    )
+    return recipe, given
 
 
 def _named(what: Any) -> Any:

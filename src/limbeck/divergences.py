@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 
 @runtime_checkable
@@ -25,8 +26,7 @@ class Divergence(Protocol):
 
 def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
     """Log-probabilities of softmax(logits / temperature), in at least float32 whatever the logits' precision."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.log_softmax(wide / temperature, dim=-1)
+    return torch.log_softmax(_wide(logits) / temperature, dim=-1)
 
 
 def kl(teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]) -> Float[Tensor, "*rows"]:
@@ -37,3 +37,25 @@ def kl(teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows sy
     probability = teacher.exp()
     terms = probability * (teacher - student)
     return torch.where(probability > 0, terms, torch.zeros_like(terms)).sum(dim=-1)
+
+
+def binary_kl(
+    teacher: Float[Tensor, "*events"], student: Float[Tensor, "*events"], temperature: float = 1.0
+) -> Float[Tensor, "*events"]:
+    """KL(teacher || student) in nats of something that happens or does not, from its logits divided by a temperature.
+
+    From the logits and not from probabilities, which reach 1 long before the teacher's certainty does.
+
+    Args:
+        teacher: Logits of what happens.
+        student: The same.
+        temperature: Above 0.
+    """
+    ours, theirs = (logits / temperature for logits in (_wide(student), _wide(teacher)))
+    happens = torch.sigmoid(theirs) * (functional.logsigmoid(theirs) - functional.logsigmoid(ours))
+    stays_away = torch.sigmoid(-theirs) * (functional.logsigmoid(-theirs) - functional.logsigmoid(-ours))
+    return happens + stays_away
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

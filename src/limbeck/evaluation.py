@@ -18,6 +18,9 @@ from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
 
 
+_CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class Answers:
     """A model's outputs for rows in their order, beside the labels; all on the CPU, in float32.
@@ -102,6 +105,14 @@ def score(
         metrics |= likeness(said, teacher, task)
     shown = tuple(task.panels(said.outputs, said.labels, said.known, classes)) if panels else ()
     return Scores(int(said.known.sum()), metrics, {}, shown)
+
+
+def baseline_scores(rows: Rows, task: Task, classes: Sequence[str], *, batch_size: int = 512) -> Scores | None:
+    """What the task's answer without any learning scores, such as the last reading said again; None without one."""
+    if not task.baseline_name:
+        return None
+    said = collect(lambda batch: task.baseline(batch.inputs), rows, task, batch_size=batch_size, device=_CPU)
+    return score(said, task, classes, panels=False)
 
 
 def evaluate(

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -247,6 +247,20 @@ def method_name(method: type[Objective]) -> str:
     if package == "limbeck.objectives":
         return module
     return f"{method.__module__}.{method.__qualname__}"
+
+
+def spelled(thing: Any) -> str:
+    """A thing with a name and arguments as a recipe writes it: `forecasting(horizon=6, below=70)`; defaults left out.
+
+    Args:
+        thing: Keeps each argument of its constructor under its own name.
+    """
+    found = [
+        f"{name}={written(getattr(thing, name))}"
+        for name, parameter in inspect.signature(type(thing)).parameters.items()
+        if getattr(thing, name) != parameter.default
+    ]
+    return f"{thing.name}({', '.join(found)})" if found else str(thing.name)
 
 
 def written(value: object) -> str:

@@ -22,12 +22,15 @@ class Panel:
     - `matrix`: `labels` and `values` (rows are the truth, columns the answer);
     - `curve`: `x`, `y`, `x_label`, `y_label`, and `diagonal` (true where the ideal is y = x);
     - `examples`: `classes`, `temperature` and `rows`, each with `image` (nested lists 0..1, or null), `label`, `cold`
-      (probabilities at T=1) and `warm` (probabilities at the run's temperature).
+      (probabilities at T=1) and `warm` (probabilities at the run's temperature);
+    - `lines`: `rows`, each with `window` (the readings before), `truth` (those after, null where unknown), `forecast`,
+      `low` and `high` (the ends of the `interval` between two quantiles, or null) and `probability` of the event (or
+      null); `threshold` (or null), the `event` in words, and `interval` (two levels, or null).
     """
 
     name: str
     title: str
-    kind: Literal["table", "matrix", "curve", "examples"]
+    kind: Literal["table", "matrix", "curve", "examples", "lines"]
     data: Mapping[str, Any]
 
 
@@ -75,7 +78,8 @@ class RunRecord:
     """`run.json`: everything a report needs about a run, without torch.
 
     `results` hold one entry for each seed; `chosen_seed` is the seed whose student did best on validation data and is
-    the one that `student.safetensors` holds. `metrics.jsonl` lies beside it for each seed.
+    the one that `student.safetensors` holds. `metrics.jsonl` lies beside it for each seed. `baseline` is what an answer
+    without any learning scores on the same rows, and `baseline_name` says which.
     """
 
     name: str
@@ -88,6 +92,8 @@ class RunRecord:
     environment: Mapping[str, Any]
     data: Mapping[str, Any]
     teacher: Scores | None = None
+    baseline: Scores | None = None
+    baseline_name: str = ""
     results: tuple[SeedResult, ...] = ()
     chosen_seed: int | None = None
     findings: tuple[Finding, ...] = ()
@@ -158,6 +164,7 @@ def _run_record(raw: Mapping[str, Any]) -> RunRecord:
             "headline": tuple(raw["headline"]),
             "classes": tuple(raw["classes"]),
             "teacher": _scores(raw["teacher"]),
+            "baseline": _scores(raw.get("baseline")),
             "results": tuple(_seed_result(result) for result in raw["results"]),
             "findings": tuple(Finding(**finding) for finding in raw["findings"]),
             "panels": tuple(Panel(**panel) for panel in raw["panels"]),

@@ -15,7 +15,7 @@ from limbeck.catalog.tasks import task
 from limbeck.catalog.teachers import teacher
 from limbeck.data.source import Data
 from limbeck.errors import DataError, RecipeError, did_you_mean
-from limbeck.evaluation import evaluate, score, teacher_answers
+from limbeck.evaluation import baseline_scores, evaluate, score, teacher_answers
 from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.recipe import Recipe
@@ -90,6 +90,8 @@ def evaluate_run(
     found["student"] = evaluate(student, rows, judge, loaded.classes)
     if (run.folder / "control.safetensors").is_file():
         found["control"] = evaluate(run.control(), rows, judge, loaded.classes)
+    if (baseline := baseline_scores(rows, judge, loaded.classes)) is not None:
+        found["baseline"] = baseline
     return found
 
 

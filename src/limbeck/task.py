@@ -35,10 +35,17 @@ class Task(Protocol):
 
     name: ClassVar[str]
     labels: ClassVar[LabelKind]
-    says: ClassVar[frozenset[Meaning]]
-    selection: ClassVar[str]
-    higher_is_better: ClassVar[bool]
-    headline: ClassVar[tuple[str, ...]]
+    baseline_name: ClassVar[str]
+
+    # What depends on a task's arguments: as properties, so that a class may also say it once for all.
+    @property
+    def says(self) -> frozenset[Meaning]: ...
+    @property
+    def selection(self) -> str: ...
+    @property
+    def higher_is_better(self) -> bool: ...
+    @property
+    def headline(self) -> tuple[str, ...]: ...
 
     def fitted(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."]) -> "Task":
         """The task with what it must know of the training labels (such as their scale), as arguments of its own.
@@ -71,6 +78,10 @@ class Task(Protocol):
         """Metrics over the rows whose label is known."""
         ...
 
+    def baseline(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows outputs"]:
+        """What can be said without any learning, as outputs; asked only where `baseline_name` says what it is."""
+        ...
+
     def likeness(
         self, outputs: Float[Tensor, "rows classes"], teacher: Float[Tensor, "rows classes"]
     ) -> dict[str, float]:
@@ -101,4 +112,34 @@ class Task(Protocol):
         temperature: float,
     ) -> Panel:
         """A few examples with the teacher's answer (and, for classes, at the run's temperature), as plain data."""
+        ...
+
+
+@runtime_checkable
+class SaysValues(Protocol):
+    """What a task with the meaning "values" offers to the methods that compare numbers."""
+
+    def numbers(self, outputs: Float[Tensor, "*rows outputs"]) -> Float[Tensor, "*rows numbers"]:
+        """Every number the outputs say (of a forecast each step, each quantile), in units of the task's scale."""
+        ...
+
+    def errors(
+        self, outputs: Float[Tensor, "*rows outputs"], labels: Float[Tensor, "*rows quantities"]
+    ) -> tuple[Float[Tensor, "*rows quantities"], Bool[Tensor, "*rows quantities"]]:
+        """The outputs' distances from the labels in units of the scale, 0 where no label is known; and where one is."""
+        ...
+
+
+@runtime_checkable
+class SaysEvent(Protocol):
+    """What a task with the meaning "event" offers."""
+
+    def event(self, outputs: Float[Tensor, "*rows outputs"]) -> Float[Tensor, "*rows"]:
+        """The logit of the event."""
+        ...
+
+    def event_labels(
+        self, labels: Float[Tensor, "*rows quantities"]
+    ) -> tuple[Float[Tensor, "*rows"], Bool[Tensor, "*rows"]]:
+        """Whether it happens (1 or 0), and where that is known."""
         ...

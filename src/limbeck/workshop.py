@@ -25,7 +25,9 @@ from limbeck.data.loader import batches
 from limbeck.data.source import Data
 from limbeck.data.standardise import statistics
 from limbeck.errors import DataError
-from limbeck.evaluation import Answers, answers, score, teacher_answers
+from limbeck.evaluation import Answers, answers, baseline_scores, score, teacher_answers
+from limbeck.examination.case import Case
+from limbeck.examination.checks import before_data, before_run
 from limbeck.measures import latency
 from limbeck.measures.complexity import cost
 from limbeck.measures.environment import environment
@@ -105,9 +107,16 @@ class Workshop:
 
     def preflight(self) -> None:
         """Finds what is wrong before anything is written or trained."""
+        found = before_data(self.data, self.task)
+        self.findings = [*found, *before_run(self.case())]
+
+    def case(self) -> Case:
+        """What the first seed will be made with, held against each other, for the doctor to examine."""
         seed = self.recipe.all_seeds()[0]
-        teacher = self._teacher(seed)
-        self.findings = self._check(self._lesson(teacher), self._student(seed), seed)
+        student, lesson = self._student(seed), self._lesson(self._teacher(seed))
+        found, shape = self._check(lesson, student, seed), self.shape
+        said, batch = self._on_valid(lesson.teacher), self._batch(seed)
+        return Case.of(self.recipe, self.data, student, lesson, batch, shape.mean, shape.deviation, said, found)
 
     def resolve(self) -> None:
         """Settles precision and steps by a short measurement, and writes the recipe that reproduces the run."""
@@ -206,6 +215,8 @@ class Workshop:
             environment=environment(self.accelerator.device),
             data={**self.data.description, "row": list(self.shape.row), "outputs": self.shape.outputs},
             teacher=self.teacher_scores,
+            baseline=baseline_scores(self.data.test, self.task, self.data.classes) if status == "finished" else None,
+            baseline_name=self.task.baseline_name,
             results=tuple(results),
             chosen_seed=chosen,
             findings=(*self.findings, *merged(self.symptoms)),

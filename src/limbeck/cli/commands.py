@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from limbeck.cli import catalogue, runs, training
+from limbeck.cli import catalogue, examining, runs, training
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; "
-    "6 run folder or recording; 7 training; 8 disk; 130 interrupted."
+    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 130 interrupted."
 )
 
 
@@ -40,6 +40,7 @@ _MAKE, _ASK, _LOOK = "Make", "Ask a finished run", "Look up"
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.demo)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.distill)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.chain)
+app.command(cls=_Command, rich_help_panel=_MAKE)(examining.doctor)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.predict)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.report)

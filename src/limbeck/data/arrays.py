@@ -26,7 +26,7 @@ def input_tensor(inputs: Any, split: str) -> Shaped[Tensor, "rows ..."]:
         DataError: When there are no rows, the rows are ragged, are not numbers, are not finite, or look like images
             with their channels last.
     """
-    tensor = inputs.detach() if isinstance(inputs, Tensor) else _tensor(inputs, split)
+    tensor = inputs.detach() if isinstance(inputs, Tensor) else numeric(inputs, split)
     if tensor.ndim < 2 or tensor.numel() == 0:
         raise DataError(
             f"the {split} inputs have shape {tuple(tensor.shape)}",
@@ -47,7 +47,12 @@ def input_tensor(inputs: Any, split: str) -> Shaped[Tensor, "rows ..."]:
     return tensor.contiguous()
 
 
-def _tensor(inputs: Any, split: str) -> Tensor:
+def numeric(inputs: Any, split: str) -> Tensor:
+    """An array or nested lists as a tensor of a type that torch can calculate with.
+
+    Raises:
+        DataError: When they are ragged or no numbers.
+    """
     try:
         array = np.asarray(inputs)
         # torch can neither index nor add the wider unsigned types, nor multiply booleans as images need

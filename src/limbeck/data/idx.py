@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from limbeck.data import cache
 from limbeck.data.raw import Pair, Raw
 from limbeck.errors import DataError
 
@@ -79,7 +80,7 @@ def read_folder(folder: Path, name: str, classes: tuple[str, ...]) -> Raw:
 
 
 def download(name: str, torchvision_name: str, looked: list[Path], remedy: str) -> Path:
-    """Fetches a set through torchvision into ~/.cache/limbeck, and returns the folder of its IDX files.
+    """Fetches a set through torchvision into Limbeck's cache, and returns the folder of its IDX files.
 
     Called only for a set that the user named and that is nowhere on this machine.
 
@@ -87,7 +88,7 @@ def download(name: str, torchvision_name: str, looked: list[Path], remedy: str) 
         DataError: When torchvision is not installed, or the set cannot be fetched.
     """
     places = ", ".join(map(str, looked)) or "nowhere, since it has no usual place"
-    root = cache()
+    root = cache.folder()
     try:
         root.mkdir(parents=True, exist_ok=True)
         from torchvision import datasets
@@ -103,8 +104,3 @@ def download(name: str, torchvision_name: str, looked: list[Path], remedy: str) 
             f"{name} is not on this machine (looked in {places}) and could not be fetched: {error}", remedy=remedy
         ) from error
     return root / torchvision_name / "raw"
-
-
-def cache() -> Path:
-    """Where fetched sets are kept."""
-    return Path.home() / ".cache" / "limbeck"

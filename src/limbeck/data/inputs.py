@@ -1,10 +1,13 @@
 """Inputs that are not one tensor in memory: windows of a longer series, or a file larger than memory."""
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
+
+_BLOCK_BYTES = 1 << 24
 
 
 @runtime_checkable
@@ -29,6 +32,15 @@ class Inputs(Protocol):
         """The inputs at these positions as inputs of their own; nothing is copied."""
         ...
 
-    def digest(self) -> str:
-        """A hash of the content in order; equal content gives equal hashes, however it is kept."""
-        ...
+
+def blocks(inputs: Shaped[Tensor, "rows ..."] | Inputs) -> Iterator[Shaped[Tensor, "some ..."]]:
+    """Every row once and in order, some at a time: about 16 MB, whatever the rows' size, so that memory stays small."""
+    if isinstance(inputs, Tensor):
+        yield inputs.detach().cpu().contiguous()
+        return
+    rows, row = inputs.shape[0], inputs.dtype.itemsize
+    for length in inputs.shape[1:]:
+        row *= length
+    step = max(1, _BLOCK_BYTES // max(1, row))
+    for first in range(0, rows, step):
+        yield inputs.take(torch.arange(first, min(first + step, rows))).contiguous()

@@ -49,7 +49,8 @@ class Labels(Objective):
 
         def loss(labels: Shaped[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
             # A row without a known label often holds -1, which a task may rightly refuse as a label.
-            return batch.task.label_loss(logits, torch.where(counted, labels, torch.zeros_like(labels)))
+            positions = counted.reshape(*counted.shape, *[1] * (labels.ndim - counted.ndim))
+            return batch.task.label_loss(logits, torch.where(positions, labels, torch.zeros_like(labels)))
 
         own = loss(batch.labels)
         if batch.partner is None:

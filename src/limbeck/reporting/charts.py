@@ -1,6 +1,7 @@
 """Charts as inline SVG: text stays text, colours are the page's CSS variables, the same data gives the same bytes."""
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -159,6 +160,29 @@ def curve_chart(curves: Mapping[str, Mapping[str, Any]], *, alt: str, name: str)
         axes.set_xlabel(str(first.get("x_label", "")))
         axes.set_ylabel(str(first.get("y_label", "")))
         axes.grid(color=_RULE, linewidth=0.6)
+        return _svg(figure, alt=alt, name=name)
+
+
+def lines_chart(row: Mapping[str, Any], threshold: float | None, *, alt: str, name: str) -> Markup:
+    """One row of a `lines` panel: the readings before, what came after, what the teacher forecast, the threshold."""
+    with _style():
+        figure, axes = _figure(3.4, 2.1)
+        window = row["window"]
+        ahead = range(1, len(row["forecast"]) + 1)
+        if threshold is not None:
+            axes.axhline(threshold, color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
+        axes.plot(range(1 - len(window), 1), window, color=_INK, linewidth=1.4)
+        axes.axvline(0, color=_RULE, linewidth=0.8)
+        truth = [math.nan if value is None else value for value in row["truth"]]
+        axes.plot(ahead, truth, color=_INK, linewidth=0.9, marker=".", markersize=4)
+        teacher = _STANDINS["teacher"]
+        if row.get("low") and row.get("high"):
+            axes.fill_between(ahead, row["low"], row["high"], color=teacher, alpha=0.18, linewidth=0)
+        axes.plot(ahead, row["forecast"], color=teacher, linewidth=1.8, linestyle=LINES["teacher"])
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel("steps from the last reading")
+        axes.margins(x=0.01)
         return _svg(figure, alt=alt, name=name)
 
 

@@ -9,8 +9,13 @@ from limbeck.records import RunRecord, Scores, SeedResult, spread
 from limbeck.reporting.units import Unit, cost, metric, times
 from limbeck.reporting.verdict import Verdict, verdict
 
-Who = Literal["teacher", "student", "control"]
-NAMES: dict[Who, str] = {"teacher": "Teacher", "student": "Student", "control": "Student alone"}
+Who = Literal["teacher", "student", "control", "baseline"]
+NAMES: dict[Who, str] = {
+    "teacher": "Teacher",
+    "student": "Student",
+    "control": "Student alone",
+    "baseline": "Baseline",
+}
 _COSTS = ("parameters", "bytes", "macs", "latency_ms", "latency_p95_ms")
 
 
@@ -68,10 +73,16 @@ class Row:
     student: Cell | None
     control: Cell | None
     difference: Cell | None
+    baseline: Cell | None = None
 
     def of(self, who: Who) -> Cell | None:
         """The cell of one model."""
-        return {"teacher": self.teacher, "student": self.student, "control": self.control}[who]
+        return {
+            "teacher": self.teacher,
+            "student": self.student,
+            "control": self.control,
+            "baseline": self.baseline,
+        }[who]
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,8 @@ def headline(record: RunRecord) -> Headline:
         models.append("student")
     if any(result.control is not None for result in record.results):
         models.append("control")
+    if record.baseline is not None:
+        models.append("baseline")
     rows = [_row(record, name, "metric") for name in _metrics(record)]
     rows += [_row(record, name, "cost") for name in _costs(record)]
     return Headline(
@@ -154,7 +167,7 @@ def _row(record: RunRecord, name: str, kind: Literal["metric", "cost"]) -> Row:
         student, control = read(result.student), read(result.control)
         return None if student is None or control is None else student - control
 
-    teacher = read(record.teacher)
+    teacher, baseline = read(record.teacher), read(record.baseline)
     return Row(
         unit=unit,
         kind=kind,
@@ -164,6 +177,7 @@ def _row(record: RunRecord, name: str, kind: Literal["metric", "cost"]) -> Row:
         control=_over_seeds(record.results, lambda result: read(result.control), unit),
         # The control is the same network: a difference of its cost would be noise of the clock.
         difference=_over_seeds(record.results, pair, unit, signed=True) if kind == "metric" else None,
+        baseline=None if baseline is None else Cell(unit, baseline, math.nan, 0),
     )
 
 
@@ -209,6 +223,8 @@ def _notes(record: RunRecord) -> tuple[str, ...]:
     # Only these are means over rows, so that a single row moves them by 1/rows.
     if record.selection in {"accuracy", "agreement"} and rows > 0:
         notes[0] += f" One test row is worth {100 / rows:.2g} points."
+    if record.baseline is not None:
+        notes.append(f"Baseline: {record.baseline_name}, without any learning.")
     if count > 1:
         notes.append(f"Mean ± standard deviation (n − 1) over {count} seeds; differences are paired by seed.")
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from limbeck.records import Panel
-from limbeck.reporting.charts import curve_chart, matrix_chart
+from limbeck.reporting.charts import curve_chart, lines_chart, matrix_chart
 from limbeck.reporting.units import metric
 
 _LARGE_MATRIX = 20
@@ -40,6 +40,14 @@ class Example:
     image: str
     label: str
     bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a series with what came, what the teacher forecast, and what it thought of the event."""
+
+    chart: Markup
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class View:
     matrices: tuple[Matrix, ...] = ()
     examples: tuple[Example, ...] = ()
     temperature: str = ""
+    lines: tuple[Line, ...] = ()
+    note: str = ""
 
 
 def views(by_model: Mapping[str, Sequence[Panel]], prefix: str) -> list[View]:
@@ -109,6 +119,9 @@ def _view(of_models: Mapping[str, Panel], prefix: str) -> View:
             examples=tuple(_example(row, data["classes"]) for row in data["rows"][:_SHOWN_EXAMPLES]),
             temperature=f"{float(data['temperature']):g}",
         )  # fmt: skip
+    if first.kind == "lines":
+        lines = tuple(_line(row, first.data, f"{prefix}-{k}") for k, row in enumerate(first.data["rows"]))
+        return View(first.name, first.title, "lines", models, lines=lines, note=_line_note(first.data))
     return View(first.name, first.title, "table", models, grid=_grid(first.data, same.get("control")))
 
 
@@ -188,6 +201,27 @@ def _example(row: Mapping[str, Any], classes: Sequence[str]) -> Example:
         Bar(names[k], names[k] == str(label), cold[k], warm[k], _share(cold[k]), _share(warm[k])) for k in shown
     )
     return Example(_picture(row.get("image")), "unknown" if label is None else str(label), bars)
+
+
+def _line(row: Mapping[str, Any], data: Mapping[str, Any], prefix: str) -> Line:
+    chance = row.get("probability")
+    caption = "" if chance is None else f"{_share(chance)} for {data['event']}"
+    came = [value for value in row["truth"] if value is not None]
+    alt = (
+        f"{len(row['window'])} readings up to {row['window'][-1]:.4g}; forecast up to {row['forecast'][-1]:.4g}; "
+        f"{f'{came[-1]:.4g} came' if came else 'what came is not known'}. {caption}"
+    )
+    return Line(lines_chart(row, data["threshold"], alt=alt.strip(), name=prefix), caption)
+
+
+def _line_note(data: Mapping[str, Any]) -> str:
+    said = "The solid line are the readings, with dots those to come; the dotted line is the teacher's forecast."
+    if data["interval"]:
+        low, high = data["interval"]
+        said += f" The band reaches from its quantile {low:g} to {high:g}."
+    if data["threshold"] is not None:
+        said += f" The fine dashes mark {data['threshold']:g}."
+    return said
 
 
 def _share(value: float) -> str:

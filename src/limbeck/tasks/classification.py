@@ -1,22 +1,24 @@
 """One class for each row: cross-entropy, accuracy and calibration, and what they look like in a report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from annotated_types import Ge
 from jaxtyping import Bool, Float, Int, Shaped
+from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional
 
 from limbeck.divergences import kl, tempered
-from limbeck.errors import DataError, ModelError
+from limbeck.errors import DataError
+from limbeck.metrics.classes import by_class, calibration_error, class_means, confusion, reliability
+from limbeck.metrics.known import counted
+from limbeck.objective import spelled
 from limbeck.records import Panel
 from limbeck.task import LabelKind, Meaning
 
-_BINS = 15
-_LARGEST_MATRIX = 100
 _LARGEST_IMAGE = 64
 _EXAMPLES = 8
 _RANKED = 5
@@ -25,26 +27,57 @@ _RANKED = 5
 class Classification:
     """Each row has one class. Outputs are logits; labels are class numbers.
 
-    Metrics are `accuracy`, `top5` (where there are more than five classes; both shares, 0 to 1), `nll` (mean negative
-    log-likelihood in nats) and `ece` (expected calibration error, 0 to 1).
+    Metrics are `accuracy`, `top5` (where there are more than five classes), `macro_f1` and `balanced_accuracy` (which
+    weigh every class the same), all shares from 0 to 1; `nll` (mean negative log-likelihood in nats) and `ece`
+    (expected calibration error, 0 to 1).
+
+    Args:
+        select: The validation metric by which weights are chosen.
+        weights: What a row of each class counts for in the loss against the labels, by class number; classes beyond
+            the last number count 1. "balanced" takes n / (k · n_c), with n known training labels, n_c of them of the
+            class, and k classes that occur, so that every class weighs the same and a row counts 1 on average (King and
+            Zeng, 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868, section 3.2; read: memory; scikit-learn's
+            formula). It draws probabilities towards the rare classes. Terms that learn from the teacher are not
+            weighted.
     """
 
     name: ClassVar[str] = "classification"
     labels: ClassVar[LabelKind] = "single"
+    baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"classes"})
-    selection: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
-    headline: ClassVar[tuple[str, ...]] = ("accuracy", "nll", "ece")
 
-    def fitted(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."]) -> "Classification":
-        """Itself: it needs to know nothing of the labels beforehand."""
-        return self
+    @validate_call
+    def __init__(
+        self,
+        select: Literal["accuracy", "macro_f1", "balanced_accuracy"] = "accuracy",
+        weights: Literal["balanced"] | tuple[Annotated[float, Ge(0)], ...] | None = None,
+    ) -> None:
+        self.select, self.weights = select, weights
+
+    @property
+    def selection(self) -> str:
+        """What `select` says."""
+        return self.select
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The chosen metric first."""
+        return tuple(dict.fromkeys((self.select, "accuracy", "nll", "ece")))
+
+    def fitted(self, labels: Int[Tensor, " rows"], known: Bool[Tensor, " rows"]) -> "Classification":
+        """With balanced weights as numbers; itself where there are none to balance."""
+        if self.weights != "balanced" or not bool(known.any()):
+            return self
+        counts = torch.bincount(labels[known]).double()
+        weights = torch.where(counts > 0, counts.sum() / (int((counts > 0).sum()) * counts.clamp(min=1)), 0.0)
+        return Classification(self.select, tuple(weights.tolist()))
 
     def restore(self) -> None:
         """Logits are what the network says."""
 
     def __repr__(self) -> str:
-        return self.name
+        return spelled(self)
 
     def check_labels(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."], classes: Sequence[str]) -> None:
         """Checks that each known label is the number of a class.
@@ -77,15 +110,19 @@ class Classification:
     def label_loss(
         self, outputs: Float[Tensor, "*rows classes"], labels: Int[Tensor, "*rows"]
     ) -> Float[Tensor, "*rows"]:
-        """Cross-entropy in nats for each row, in at least float32."""
+        """Cross-entropy in nats for each row, times the weight of its class, in at least float32."""
         wide = outputs if outputs.dtype == torch.float64 else outputs.float()
         flat = functional.cross_entropy(wide.flatten(0, -2), labels.flatten(), reduction="none")
+        if isinstance(self.weights, tuple):
+            given = self.weights[: wide.shape[-1]]
+            weights = wide.new_tensor([*given, *[1.0] * (wide.shape[-1] - len(given))])
+            flat = flat * weights[labels.flatten()]
         return flat.reshape(labels.shape)
 
     def metrics(
         self, outputs: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], known: Bool[Tensor, " rows"]
     ) -> dict[str, float]:
-        """Accuracy, top-5 accuracy, nll and ece over the rows whose label is known.
+        """Accuracy, top-5 accuracy, the means over classes, nll and ece over the rows whose label is known.
 
         Raises:
             DataError: When no label is known.
@@ -93,17 +130,22 @@ class Classification:
         """
         from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
-        logits, truth = _counted(outputs, labels, known)
+        logits, truth = counted(outputs, labels, known)
         probability = torch.softmax(logits, dim=1)
         numbers = truth.numpy()
         values = {"accuracy": float(accuracy_score(numbers, logits.argmax(dim=1).numpy()))}
         if logits.shape[1] > 5:
             names = np.arange(logits.shape[1])
             values["top5"] = float(top_k_accuracy_score(numbers, logits.numpy(), k=5, labels=names))
+        values |= class_means(numbers, logits.argmax(dim=1).numpy(), logits.shape[1])
         # not sklearn's log_loss: it takes probabilities and clips them, so a confident mistake would cost too little
         values["nll"] = float(functional.cross_entropy(logits, truth))
         values["ece"] = calibration_error(probability, truth)
         return values
+
+    def baseline(self, inputs: Shaped[Tensor, "rows ..."]) -> Tensor:
+        """There is none: the commonest class says nothing of a row."""
+        raise NotImplementedError
 
     def likeness(
         self, outputs: Float[Tensor, "rows classes"], teacher: Float[Tensor, "rows classes"]
@@ -135,12 +177,10 @@ class Classification:
             DataError: When no label is known.
             ModelError: When an output is not finite.
         """
-        logits, truth = _counted(outputs, labels, known)
-        answer = logits.argmax(dim=1).numpy()
-        panels = [_by_class(truth.numpy(), answer, classes)]
-        if len(classes) <= _LARGEST_MATRIX:
-            panels.append(_confusion(truth.numpy(), answer, classes))
-        return [*panels, _reliability(torch.softmax(logits, dim=1), truth)]
+        logits, truth = counted(outputs, labels, known)
+        numbers, answer = truth.numpy(), logits.argmax(dim=1).numpy()
+        curve = reliability(torch.softmax(logits, dim=1), truth)
+        return [by_class(numbers, answer, classes), *confusion(numbers, answer, classes), curve]
 
     def teacher_saw(
         self,
@@ -171,80 +211,6 @@ class Classification:
         ]
         data = {"classes": list(classes), "temperature": temperature, "rows": rows}
         return Panel("teacher_saw", "What the teacher saw", "examples", data)
-
-
-def calibration_error(probability: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"]) -> float:
-    """Expected calibration error: the mean distance, over rows, between confidence and accuracy of the row's bin.
-
-    Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
-    https://arxiv.org/abs/1706.04599, equation (3), with 15 bins ((m-1)/15, m/15] of the greatest probability. Read:
-    memory.
-    """
-    confidence, accuracy, counts = _bins(probability, labels)
-    return float(((confidence - accuracy).abs() * counts).sum() / counts.sum())
-
-
-def _bins(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean confidence, accuracy and rows of each of the 15 bins; an empty bin has zeros."""
-    confidence, answer = probability.max(dim=1)
-    edges = torch.linspace(0, 1, _BINS + 1, dtype=confidence.dtype)[1:-1]
-    number = torch.bucketize(confidence, edges)
-    counts = torch.bincount(number, minlength=_BINS).double()
-    filled = counts.clamp(min=1)
-    sure = torch.bincount(number, weights=confidence.double(), minlength=_BINS) / filled
-    right = torch.bincount(number, weights=(answer == labels).double(), minlength=_BINS) / filled
-    return sure, right, counts
-
-
-def _counted(outputs: Tensor, labels: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    rows = known.cpu()
-    if not bool(rows.any()):
-        raise DataError(
-            f"none of the {len(rows)} rows has a known label", expected="labels to score against", remedy="label a few"
-        )
-    logits = outputs.detach().cpu().double()[rows]
-    if not bool(torch.isfinite(logits).all()):
-        bad = int((~torch.isfinite(logits)).any(dim=1).sum())
-        raise ModelError(
-            f"the model's outputs are NaN or infinite in {bad} of {len(logits)} rows",
-            expected="finite logits",
-            remedy="a lower learning rate, or precision float32",
-        )
-    return logits, labels.cpu()[rows]
-
-
-def _by_class(truth: npt.NDArray[Any], answer: npt.NDArray[Any], classes: Sequence[str]) -> Panel:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    numbers = np.arange(len(classes))
-    scores = precision_recall_fscore_support(truth, answer, labels=numbers, zero_division=0)
-    rows = [
-        [name, float(precision), float(recall), float(f1), int(count)]
-        for name, precision, recall, f1, count in zip(classes, *scores, strict=True)
-    ]
-    data = {"columns": ["class", "precision", "recall", "f1", "rows"], "rows": rows}
-    return Panel("by_class", "Scores by class", "table", data)
-
-
-def _confusion(truth: npt.NDArray[Any], answer: npt.NDArray[Any], classes: Sequence[str]) -> Panel:
-    from sklearn.metrics import confusion_matrix
-
-    values = confusion_matrix(truth, answer, labels=np.arange(len(classes))).tolist()
-    return Panel("confusion", "Confusion matrix", "matrix", {"labels": list(classes), "values": values})
-
-
-def _reliability(probability: Tensor, truth: Tensor) -> Panel:
-    confidence, accuracy, counts = _bins(probability, truth)
-    filled = counts > 0
-    data = {
-        "x": confidence[filled].tolist(),
-        "y": accuracy[filled].tolist(),
-        "counts": counts[filled].long().tolist(),
-        "x_label": "confidence",
-        "y_label": "accuracy",
-        "diagonal": True,
-    }
-    return Panel("reliability", "Reliability: accuracy by confidence", "curve", data)
 
 
 def _examples(logits: Float[Tensor, "rows classes"]) -> list[int]:

@@ -5,7 +5,7 @@ Xiao, Rasul and Vollgraf, "Fashion-MNIST", 2017, https://arxiv.org/abs/1708.0774
 
 from pathlib import Path
 
-from limbeck.data import idx
+from limbeck.data import cache, idx
 from limbeck.data.raw import Raw
 
 CLASSES = (
@@ -33,7 +33,7 @@ def load(path: Path | None = None) -> Raw:
     """
     if path is not None:
         return idx.read_folder(path, "fashion-mnist", CLASSES)
-    looked = [DEBIAN, idx.cache() / "FashionMNIST" / "raw"]
+    looked = [DEBIAN, cache.folder() / "FashionMNIST" / "raw"]
     folder = next((place for place in looked if idx.files(place)), None)
     if folder is None:
         remedy = "apt install dataset-fashion-mnist, or path=FOLDER with the four idx files"

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from limbeck.data import idx
+from limbeck.data import cache, idx
 from limbeck.data.raw import Raw
 from limbeck.errors import DataError
 
@@ -25,7 +25,7 @@ def load(path: Path | None = None) -> Raw:
     """
     if path is not None:
         return _read_archive(path) if path.suffix == ".npz" else idx.read_folder(path, "mnist", CLASSES)
-    place = idx.cache() / "MNIST" / "raw"
+    place = cache.folder() / "MNIST" / "raw"
     folder = place if idx.files(place) else idx.download("mnist", "MNIST", [place], "path=FILE.npz or path=FOLDER")
     return idx.read_folder(folder, "mnist", CLASSES)
 
