@@ -54,10 +54,7 @@ def doctor(
     """
     if isinstance(teacher, Recipe):
         return examine(teacher, probe=probe, progress=progress)
-    recipe, given = written_down(teacher, student, data, objective=objective, **as_distill)
-    if claims is not None and recipe.teacher:
-        members = [member.model_dump() | {"claims": claims} for member in recipe.teacher]
-        recipe = recipe.replace(teacher=members)
+    recipe, given = written_down(teacher, student, data, objective=objective, claims=claims, **as_distill)
     return examine(recipe, given=given, probe=probe, progress=progress)
 
 

@@ -6,16 +6,19 @@ from typing import Any
 import torch
 
 from limbeck import runfolder
-from limbeck.data.source import Data
-from limbeck.errors import Interrupted
+from limbeck.data.source import Data, is_amount
+from limbeck.errors import DataError, Interrupted
 from limbeck.objective import Objective
 from limbeck.progress import Progress, Silent
-from limbeck.recipe import Recipe
+from limbeck.recipe import DataSpec, Recipe
 from limbeck.records import SeedResult
 from limbeck.reporting.html import report
 from limbeck.run import Run
 from limbeck.training.engine import threads
 from limbeck.workshop import Given, Workshop
+
+DATA_KEYS = tuple(key for key in DataSpec.model_fields if key not in ("source", "valid", "test", "seed"))
+"""What `distill` takes beside its own arguments of how data is read and split."""
 
 RESUME = "the same call with resume=True goes on where it stopped"
 
@@ -43,7 +46,8 @@ def distill(
             the student on the labels alone.
         student: A model's text such as `cnn(size=16)`, a module (its weights are the start; a copy is trained), or a
             function without arguments that builds one (called under each seed).
-        data: A known name, (inputs, labels), a torch dataset, a dict of splits, or `Data`.
+        data: A known name, a file or folder, `hf:NAME`, (inputs, labels), a torch or Hugging Face data set, a generator
+            of rows, a dict of splits or of columns, or `Data`.
         objective: The grammar's text, or an objective; by default `0.9 * kd(temperature=4) + 0.1 * labels` with a
             teacher and `labels` without.
         budget: "20 epochs", "5000 steps", "10m".
@@ -55,7 +59,7 @@ def distill(
         resume: Goes on with an interrupted run in the same folder.
         progress: Is told how it goes.
         **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`,
-            `name`; and of its data `labelled`, `omit`, `path`.
+            `name`; of its data `labelled`, `omit`, `path`; and of its teacher `claims`, what it should score.
 
     Raises:
         LimbeckError: When anything does not fit, before training starts; see its text for the remedy.
@@ -141,11 +145,13 @@ def written_down(
     if isinstance(teacher, Run):
         teacher = str(teacher.folder)
     source = str(data) if isinstance(data, str | Path) else "<object>"
-    spec = {"source": source} | {k: v for k, v in (("valid", valid), ("test", test)) if isinstance(v, int | float)}
-    spec |= {key: more.pop(key) for key in ("path", "labelled", "omit") if key in more}
+    spec = {"source": source} | {name: part for name, part in (("valid", valid), ("test", test)) if is_amount(part)}
+    spec |= {key: more.pop(key) for key in DATA_KEYS if key in more}
+    claims = more.pop("claims", None)
+    named = _named(teacher)
     recipe = Recipe.make(
         data=spec,
-        teacher=_named(teacher),
+        teacher=named if claims is None or named is None else {"model": named, "claims": claims},
         student=_named(student),
         objective=repr(objective) if isinstance(objective, Objective) else objective,
         **more,
@@ -153,7 +159,7 @@ def written_down(
     given = Given(
         None if isinstance(teacher, str | Path) else teacher,
         None if isinstance(student, str | Path) else student,
-        None if source != "<object>" else data if isinstance(data, Data) else _splits(data, valid, test),
+        _splits(None if source != "<object>" else data, valid, test),
     )
     return recipe, given
 
@@ -168,6 +174,15 @@ def _named(what: Any) -> Any:
 
 
 def _splits(data: Any, valid: Any, test: Any) -> Any:
-    """Adds splits that were given as rows to the training data; shares and numbers stay in the recipe."""
-    rows = {name: part for name, part in (("valid", valid), ("test", test)) if not isinstance(part, int | float | None)}
-    return {**(data if isinstance(data, dict) else {"train": data}), **rows} if rows else data
+    """Adds splits that were given as rows to the training data; shares, numbers and groups stay in the recipe."""
+    parts = (("valid", valid), ("test", test))
+    rows = {name: part for name, part in parts if part is not None and not is_amount(part)}
+    if not rows:
+        return data
+    if data is None or isinstance(data, Data):
+        raise DataError(
+            f"{next(iter(rows))} is given as rows, and the training data is {'named' if data is None else 'loaded'}",
+            expected="a share, a number of rows, or names of groups",
+            remedy="data={'train': ..., 'valid': ..., 'test': ...} with rows for each",
+        )
+    return {**(data if isinstance(data, dict) else {"train": data}), **rows}

@@ -1,6 +1,7 @@
 """How good the teacher is, against what is claimed for it and against knowing nothing."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,10 +23,11 @@ MORE, MUCH_MORE = 1.1, 1.5
 
 @dataclass(frozen=True)
 class Claim:
-    """What a teacher is said to score, in the task's chosen metric, and who says so."""
+    """What a teacher is said to score, in the task's chosen metric, who says so, and whether that is a person."""
 
     value: float
     source: str
+    said: bool = False
 
 
 def positions(said: Answers) -> tuple[Float[Tensor, "known classes"], Int[Tensor, " known"]]:
@@ -50,6 +52,8 @@ def accuracy(said: Answers, task: Task, claim: Claim | None, where: str) -> list
         task: Its chosen metric is compared.
         claim: What it should score.
         where: Which rows were asked, in words.
+
+    A claim below the most frequent class makes a warning of it: the person knows.
     """
     if not bool(said.known.any()):
         return []
@@ -71,8 +75,13 @@ def accuracy(said: Answers, task: Task, claim: Claim | None, where: str) -> list
     if claim is not None:
         found += _against(value, claim, rows, task, where)
     if of_classes(task) and name == "accuracy":
-        found += _against_majority(value, said, where)
+        found += _against_majority(value, said, where, claim)
     return found
+
+
+def known_to_be_so(found: Sequence[Finding], claim: Claim | None) -> bool:
+    """Whether a person said that the teacher is as it is: a bad one may be wanted, and then it is no error."""
+    return claim is not None and claim.said and not any("worse than claimed" in finding.subject for finding in found)
 
 
 def _against(value: float, claim: Claim, rows: int, task: Task, where: str) -> list[Finding]:
@@ -99,19 +108,19 @@ def _against(value: float, claim: Claim, rows: int, task: Task, where: str) -> l
     ]
 
 
-def _against_majority(value: float, said: Answers, where: str) -> list[Finding]:
+def _against_majority(value: float, said: Answers, where: str, claim: Claim | None) -> list[Finding]:
     _, truth = positions(said)
     share = float(torch.bincount(truth).max()) / len(truth)
     noise = ERRORS * math.sqrt(share * (1 - share) / len(truth))
     if value > share:
         return []
-    below = value < share - noise
+    below = value < share - noise and not (claim is not None and claim.said and claim.value <= share)
     return [
         Finding(
             "error" if below else "warning",
             "the teacher is no better than the most frequent class",
             f"accuracy {value:.4g} on {len(truth):,} {where}; always saying the most frequent class gives {share:.4g}",
             "a trained teacher: is it the right file, with its own transform and in its own class order? "
-            "`objective: labels` trains without one",
+            "If it is meant to be like that, say so: claims: 0",
         )
     ]

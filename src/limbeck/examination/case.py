@@ -110,14 +110,19 @@ def claim(recipe: Recipe, judge: Task) -> Claim | None:
     """
     found = []
     for member in recipe.teacher:
-        own = _recorded(member.model, recipe, judge) if member.claims is None else Claim(member.claims, "the recipe")
+        own = (
+            _recorded(member.model, recipe, judge)
+            if member.claims is None
+            else Claim(member.claims, "the recipe", said=True)
+        )
         if own is None:
             return None
         found.append((member.weight, own))
     if not found:
         return None
     whole = sum(weight for weight, _ in found)
-    return Claim(sum(weight * own.value for weight, own in found) / whole, found[0][1].source)
+    said = all(own.said for _, own in found)
+    return Claim(sum(weight * own.value for weight, own in found) / whole, found[0][1].source, said)
 
 
 def _recorded(what: str, recipe: Recipe, judge: Task) -> Claim | None:
