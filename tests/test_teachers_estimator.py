@@ -21,9 +21,11 @@ from limbeck.data.rows import TensorRows
 from limbeck.data.source import load
 from limbeck.errors import ModelError, TeacherError
 from limbeck.objective import Needs
+from limbeck.objectives.regression import Regression
 from limbeck.recorder import record
-from limbeck.signals import Batch
+from limbeck.signals import Batch, Signals
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.forecasting import Forecasting
 from limbeck.teachers.contents import Contents
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.estimator import EstimatorTeacher
@@ -223,6 +225,21 @@ def test_what_cannot_teach_says_why(rows: TensorRows, forest: Any, batch: Batch)
     values = RandomForestRegressor(5).fit(table(rows)[:50], rows.labels[:50])
     with pytest.raises(TeacherError, match=r"RandomForestRegressor answers with the shape \(rows, 1\)"):
         prepared(values).signals(batch)
+
+
+def test_a_regressor_says_values(batch: Batch) -> None:
+    from sklearn.ensemble import RandomForestRegressor
+
+    table = batch.inputs.flatten(1).numpy()
+    forest = RandomForestRegressor(5, random_state=0).fit(table, table[:, 2:5] * 3)
+    teacher = EstimatorTeacher(forest)
+    teacher.prepare(LOGITS, ("sugar",))
+    task = Forecasting(horizon=3, scale=2.0, centre=0.0)
+    asked = Batch.of(batch.inputs, None, task)
+    said = teacher.signals(asked)
+    assert torch.equal(said.logits, torch.from_numpy(forest.predict(table)).float())
+    loss = Regression().loss(Signals.dense(said.logits + 1), said, asked)
+    assert float(loss.total) == pytest.approx(0.25)
 
 
 def test_features_with_names_are_given_with_their_names(rows: TensorRows, batch: Batch) -> None:

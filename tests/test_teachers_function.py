@@ -28,6 +28,7 @@ from limbeck.objectives.rkd import RKD
 from limbeck.recordings.store import Recording
 from limbeck.signals import Batch, Signals
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.forecasting import Forecasting
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.function import FunctionTeacher
 from limbeck.teachers.ledger import Ledger
@@ -189,6 +190,13 @@ def test_probabilities_and_rows_that_are_none(batch: Batch, refused: torch.Tenso
     assert float((said.logits[~refused].double().softmax(-1) - truth).abs().max()) <= 10 * 1e-3
     with pytest.raises(TeacherError, match="the answers of voting look like probabilities"):
         prepared(lambda rows: voting(rows) / voting(rows).sum(1, keepdims=True), name="voting").signals(batch)
+
+
+def test_values_may_come_as_one_number_a_row_and_stay_as_they_are(batch: Batch) -> None:
+    teacher = FunctionTeacher(lambda rows: rows.reshape(len(rows), -1).mean(axis=1), outputs="values")
+    teacher.prepare(LOGITS, ("sugar",))
+    said = teacher.signals(Batch.of(batch.inputs, None, Forecasting(horizon=1, scale=1.0, centre=0.0)))
+    torch.testing.assert_close(said.logits, batch.inputs.double().flatten(1).mean(1, keepdim=True).float())
 
 
 def losses(signals: Signals, batch: Batch, logits: torch.Tensor) -> dict[str, float]:
