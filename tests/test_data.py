@@ -35,7 +35,7 @@ def test_digits_are_the_ones_of_scikit_learn_each_under_its_place_in_the_set():
     from sklearn.datasets import load_digits
 
     digits, data = load_digits(), load("digits")
-    assert known_names() == ["digits", "fashion-mnist", "mnist"]
+    assert known_names() == ["digits", "fashion-mnist", "mit-bih", "mnist"]
     assert data.classes == tuple("0123456789")
     assert (len(data.train), len(data.valid), len(data.test)) == (1437, 180, 180)
     for rows in (data.train, data.valid, data.test):

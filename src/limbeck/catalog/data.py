@@ -1,4 +1,12 @@
-"""A recipe's data -> `Data`: a known name, a file or folder, a data set of the hub, or a function of the user's."""
+"""A recipe's data -> `Data`: a known name, a file or folder, a hub data set, or a function of a person's own.
+
+    digits              a file of `data/sets/`
+    hf:NAME             a Hugging Face data set (`data/forms/hub.py`)
+    a file or folder    tables, arrays or pictures, by what lies there (`data/forms/`)
+    package.module:function, which returns arrays, splits, a data set, a generator, or any of the texts above
+
+Objects handed to `distill` are read in the same way as what such a function returns.
+"""
 
 import importlib
 from collections.abc import Mapping
@@ -6,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.data.forms import arrays, generators, hub, images, tables
-from limbeck.data.raw import Raw
 from limbeck.data.source import Data, known_names, load
 from limbeck.errors import DataError, did_you_mean
 from limbeck.grammar import parse_call
@@ -27,9 +34,8 @@ def data_of(spec: DataSpec, given: Any = None, *, labels: LabelKind = "single") 
     """
     if isinstance(given, Data):
         return given
-    source = _read(spec, labels) if given is None else _given(given, spec, labels)
     return load(
-        source,
+        _named(spec.source, spec, labels) if given is None else _held(given, spec, labels),
         labels=labels,
         path=spec.path,
         valid=spec.valid,
@@ -41,56 +47,87 @@ def data_of(spec: DataSpec, given: Any = None, *, labels: LabelKind = "single") 
     )
 
 
-def _read(spec: DataSpec, labels: LabelKind) -> Any:
-    """What a recipe's text stands for: a known name stays one, everything else is read."""
-    source = spec.source
+def _named(source: str, spec: DataSpec, labels: LabelKind) -> Any:
+    """What a text stands for, read where it is a file, a folder or a hub data set."""
     if source in known_names():
+        _refuse_keys(spec, f"{source} is a known set")
         return source
+    if spec.path is not None:
+        raise DataError(
+            f"data.path is said, and {source!r} is no known set",
+            expected=f"one of {', '.join(known_names())}",
+            remedy=f"{did_you_mean(source, known_names())}; a file or folder of your own is the source itself",
+        )
     if source.startswith("hf:"):
         return hub.read(source.removeprefix("hf:"), spec, labels)
-    path = Path(source).expanduser()
-    if path.exists():
-        return _form(path, spec, labels)
-    if ":" in source and "/" not in source.partition(":")[0]:
-        return _given(_made(source), spec, labels)
-    near = [other.name for other in path.parent.glob("*")] if path.parent.is_dir() else []
+    place = Path(source).expanduser()
+    if place.exists():
+        return _at(place, spec, labels)
+    module, _, call = source.partition(":")
+    if call and all(part.isidentifier() for part in module.split(".")):
+        return _held(_made(source), spec, labels)
+    near = [str(Path(source).parent / inner.name) for inner in place.parent.glob("*")] if place.parent.is_dir() else []
     raise DataError(
-        f"there is no data set and no file called {source!r}",
-        expected=f"a known name ({', '.join(known_names())}), a file or folder, hf:NAME, or package.module:function",
-        remedy=did_you_mean(path.name, [*known_names(), *near]),
+        f"no data set, file or folder is called {source!r}",
+        expected=f"a file, a folder, hf:NAME, package.module:function, or one of {', '.join(known_names())}",
+        remedy=did_you_mean(source, [*known_names(), *near]),
     )
 
 
-def _form(path: Path, spec: DataSpec, labels: LabelKind) -> Raw:
-    """A file or folder in the form that its names say it has."""
-    if path.is_dir():
-        if hub.is_saved(path):
-            return hub.read(str(path), spec, labels)
-        inner = [place for place in path.iterdir() if place.is_file() and not place.name.startswith(".")]
-        if any(tables.is_table(place) for place in inner):
-            return tables.read(path, spec, labels)
-        if any(arrays.is_arrays(place) for place in inner):
-            return arrays.read(path, spec, labels)
-        return images.read(path, spec, labels)
-    if tables.is_table(path):
-        return tables.read(path, spec, labels)
-    if arrays.is_arrays(path):
-        return arrays.read(path, spec, labels)
-    raise DataError(
-        f"{path} is of no known form",
-        expected=f"a table ({', '.join(tables.SUFFIXES)}), arrays ({', '.join(arrays.SUFFIXES)}), or a folder",
-    )
+def _at(place: Path, spec: DataSpec, labels: LabelKind) -> Any:
+    """Reads a file or folder by what it is; a folder by what lies in it, tables before arrays before pictures."""
+    try:
+        if place.is_file():
+            if tables.is_table(place):
+                return tables.read(place, spec, labels)
+            if arrays.is_arrays(place):
+                return arrays.read(place, spec, labels)
+            raise DataError(
+                f"{place} is of no known kind",
+                expected=f"one of {', '.join((*tables.SUFFIXES, *arrays.SUFFIXES))}, or a folder of pictures",
+            )
+        inside = [inner for inner in place.iterdir() if inner.is_file() and not inner.name.startswith(".")]
+        if hub.is_saved(place):
+            return hub.read(str(place), spec, labels)
+        if any(tables.is_table(inner) for inner in inside):
+            return tables.read(place, spec, labels)
+        if any(arrays.is_arrays(inner) for inner in inside):
+            return arrays.read(place, spec, labels)
+        return images.read(place, spec, labels)
+    except OSError as error:
+        raise DataError(f"{place} cannot be read: {error.strerror or error}", remedy="check its permissions") from error
 
 
-def _given(given: Any, spec: DataSpec, labels: LabelKind) -> Any:
-    """An object a caller handed over; what is neither a data set of `datasets` nor a stream is for `load`."""
+def _held(given: Any, spec: DataSpec, labels: LabelKind) -> Any:
+    """What an object gives: read where it has columns or is gone through once, and else as it is."""
+    if isinstance(given, Path):
+        return _named(str(given), spec, labels)
+    if isinstance(given, str):
+        return _named(given, spec, labels)
     if hub.is_held(given):
         return hub.of(given, spec, labels)
-    if generators.is_stream(given):
-        return generators.read(given, spec, labels)
-    if spec.columns != Columns() and isinstance(given, Mapping):
-        return arrays.of(given, spec, labels)
+    if type(given).__name__ == "DataLoader":
+        raise DataError("the data is a DataLoader, which gives batches", expected="rows", remedy="loader.dataset")
+    if isinstance(given, Mapping):
+        if "train" not in given and (spec.columns != Columns() or spec.windows is not None):
+            return arrays.of(given, spec, labels)
+        if given and all(generators.is_stream(part) for part in given.values()):
+            return generators.read(given, spec, labels)
+    elif generators.is_stream(given):
+        return generators.read(given, spec, labels, name=getattr(given, "__name__", "rows"))
+    _refuse_keys(spec, f"the data is {type(given).__name__}")
     return given
+
+
+def _refuse_keys(spec: DataSpec, what: str) -> None:
+    """What is said about reading must not be passed over in silence where nothing is read."""
+    said = {"columns": spec.columns != Columns(), "windows": spec.windows is not None, "size": spec.size is not None}
+    if wrong := [key for key, there in said.items() if there]:
+        raise DataError(
+            f"data.{wrong[0]} is said, and {what}",
+            expected="a table, arrays by name, pictures or a hub data set",
+            remedy=f"leave data.{wrong[0]} out",
+        )
 
 
 def _made(source: str) -> Any:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from limbeck.data import pictures
 from limbeck.errors import DataError, did_you_mean
-
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shaped[np.ndarray, "..."]:
@@ -31,10 +30,12 @@ def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shape
         raise DataError(
             f"there is no file {path}", expected="a .npy, .npz or image file", remedy=did_you_mean(path.name, near)
         )
-    if path.suffix.lower() in _IMAGES:
+    if path.suffix.lower() in pictures.SUFFIXES:
         return _image(path, row, warn)
     if path.suffix.lower() not in (".npy", ".npz"):
-        raise DataError(f"{path} is of no known kind", expected=f".npy, .npz or an image: {', '.join(sorted(_IMAGES))}")
+        raise DataError(
+            f"{path} is of no known kind", expected=f".npy, .npz or an image: {', '.join(sorted(pictures.SUFFIXES))}"
+        )
     array = _array(path)
     if row and array.shape == row:
         array = array[None]
@@ -73,20 +74,25 @@ def _array(path: Path) -> Shaped[np.ndarray, "..."]:
 
 
 def _image(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shaped[np.ndarray, "..."]:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ModuleNotFoundError as error:
-        raise DataError(f"{path} is an image, and Pillow is not installed", remedy="pip install pillow") from error
-    if len(row) != 3 or row[0] not in (1, 3):
-        raise DataError(f"{path} is an image", expected=f"rows of shape {row}, as a .npy file")
-    mode, size = ("L" if row[0] == 1 else "RGB"), (row[2], row[1])
-    try:
-        with Image.open(path) as image:
-            if image.mode != mode:
-                warn(f"{path}: brought from {image.mode} to {mode}, as the run was trained")
-            if image.size != size:
-                warn(f"{path}: brought from {image.size} to {size} pixels (width, height), as the run was trained")
-            pixels = np.array(image.convert(mode).resize(size, Image.Resampling.BILINEAR))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read: {error}", expected="an image") from error
-    return pixels[None, None] if mode == "L" else pixels.transpose(2, 0, 1)[None]
+    """A picture as one row, scaled and cropped as pictures of the training data are."""
+    with pictures.pillow():
+        if len(row) != 3 or row[0] not in (1, 3):
+            raise DataError(f"{path} is an image", expected=f"rows of shape {row}, as a .npy file")
+        wanted = row[0] == 1
+        try:
+            grey, size = pictures.header(path)
+            pixels = pictures.decoded(path, grey=wanted, size=(row[1], row[2]))
+        except pictures.Unfit as error:
+            raise DataError(f"{path} cannot be read: {error}", expected="an image") from error
+    if grey != wanted:
+        warn(f"{path}: brought from {_colours(grey)} to {_colours(wanted)}, as the run was trained")
+    if size != row[1:]:
+        warn(
+            f"{path}: brought from {size[0]} x {size[1]} to {row[1]} x {row[2]} pixels (height x width), "
+            "as the run was trained"
+        )
+    return pixels[None]
+
+
+def _colours(grey: bool) -> str:
+    return "grey" if grey else "colour"

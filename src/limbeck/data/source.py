@@ -116,7 +116,7 @@ def load(
     raw = _raw(source, path)
     asked = {"test": test, "valid": valid}
     for name, part in asked.items():
-        if part is not None and not _amount(part):
+        if part is not None and not is_amount(part):
             pair = _pair(part, name)
             raw = replace(raw, valid=pair) if name == "valid" else replace(raw, test=pair)
             asked[name] = None
@@ -192,7 +192,7 @@ def _pair(part: Any, split: str) -> Pair:
     )
 
 
-def _amount(part: Any) -> bool:
+def is_amount(part: Any) -> bool:
     """Whether a split is asked for by amount or by the names of groups, and not given as rows."""
     if isinstance(part, int | float):
         return True

@@ -262,7 +262,7 @@ def _torch(path: Path) -> dict[str, Stored]:
     try:
         # weights_only: a reader that makes tensors and plain containers and runs nothing else
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251
-    except Exception as error:  # noqa: BLE001 - most of what it raises is pickle's, which has no place here
+    except Exception as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise ValueError("it holds something other than a dict of tensors by name")
