@@ -31,6 +31,7 @@ LIVE, RECORDED, SPINE = "test_teachers.py", "test_recordings.py", "test_distilla
 METHODS, DIVERGENCES = "test_objectives.py", "test_divergences.py"
 SERIES = "test_series_students.py"
 FUNCTION, ESTIMATOR, ONNX = "test_teachers_function.py", "test_teachers_estimator.py", "test_teachers_onnx.py"
+SILENT, SKOPS = "test_silent_rows.py", "test_teachers_skops.py"
 
 MUTATIONS = [
     Mutation(
@@ -234,21 +235,21 @@ MUTATIONS = [
                 "return batch",
             ),
         ),
-        FUNCTION,
+        SILENT,
         "left_out_of_what_needs",
     ),
     Mutation(
         "silent rows lose their labels",
         "objective.py",
         (("teacher.said is None or not term.needs().teacher else", "teacher.said is None else"),),
-        FUNCTION,
+        SILENT,
         "left_out_of_what_needs",
     ),
     Mutation(
         "silence is not recorded",
         "recordings/shards.py",
         (("if signals.said is not None:", "if False:"),),
-        FUNCTION,
+        SILENT,
         "silent_rows_stay_silent",
     ),
     Mutation(
@@ -258,14 +259,14 @@ MUTATIONS = [
             ("asked.teacher.recall(writer.silent())", "pass"),
             ("asked.teacher.recall(writer.silent_here(place))", "pass"),
         ),
-        FUNCTION,
+        SILENT,
         "what_was_recorded_is_kept",
     ),
     Mutation(
         "a stop throws away what was said",
         "recorder.py",
         (("    except TeacherStopped:\n        writer.save(place)\n", "    except TeacherStopped:\n"),),
-        FUNCTION,
+        SILENT,
         "what_was_recorded_is_kept",
     ),
     Mutation(
@@ -282,7 +283,7 @@ MUTATIONS = [
         "an ensemble speaks where a member is silent",
         "teachers/ensemble.py",
         (("torch.stack(spoke).all(dim=0)", "torch.stack(spoke).any(dim=0)"),),
-        FUNCTION,
+        SILENT,
         "an_ensemble_is_silent",
     ),
     Mutation(
@@ -317,7 +318,7 @@ MUTATIONS = [
         "trees that point out of themselves",
         "teachers/skops.py",
         (("(children >= count)", "(children >= 1 << 40)"),),
-        ESTIMATOR,
+        SKOPS,
         "point_out_of_it",
     ),
 ]
