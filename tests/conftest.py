@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from small_runs import teacher_run
 
 from limbeck.data.rows import TensorRows
 from limbeck.data.source import Data, load
+from limbeck.run import Run
 
 
 @pytest.fixture
@@ -28,3 +30,9 @@ def few(digits: Data) -> TensorRows:
     """200 training rows whose positions are not in the order of their ids."""
     order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(3))
     return digits.train.select(order[:200])
+
+
+@pytest.fixture(scope="session")
+def good_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished teacher of about 96 % on digits, which nobody writes to."""
+    return teacher_run(tmp_path_factory.mktemp("good") / "teacher")

@@ -133,13 +133,13 @@ def _layouts(inputs: Tensor) -> Iterator[Reading]:
         reverse = "the teacher's transform must swap red and blue: inputs.flip(1)"
         yield Reading("with red and blue swapped", lambda x: x.float().flip(1), reverse)
     yield Reading(
+        "with rows and columns swapped", lambda x: x.float().transpose(2, 3), "its transform must transpose(2, 3)"
+    )
+    yield Reading(
         "with channels last", lambda x: x.float().permute(0, 2, 3, 1), "its transform must permute(0, 2, 3, 1)"
     )
     yield Reading(
         "with channels first", lambda x: x.float().permute(0, 3, 1, 2), "its transform must permute(0, 3, 1, 2)"
-    )
-    yield Reading(
-        "with rows and columns swapped", lambda x: x.float().transpose(2, 3), "its transform must transpose(2, 3)"
     )
 
 
