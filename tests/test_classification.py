@@ -66,8 +66,10 @@ def test_metrics_by_hand():
     # probabilities 3/4 and 1/4: right in three rows of four
     outputs = torch.tensor([[3, 1], [3, 1], [1, 3], [1, 3]], dtype=torch.float64).log()
     labels = torch.tensor([0, 1, 1, 1])
+    # F1 of the classes: 2 · 1 / (1 + 2) and 2 · 2 / (3 + 2); their recalls: 1 and 2/3
+    likelihood = {"nll": (3 * math.log(4 / 3) + math.log(4)) / 4, "ece": 0.0}
     assert TASK.metrics(outputs, labels, everything(labels)) == pytest.approx(
-        {"accuracy": 0.75, "nll": (3 * math.log(4 / 3) + math.log(4)) / 4, "ece": 0.0}
+        {"accuracy": 0.75, "macro_f1": 11 / 15, "balanced_accuracy": 5 / 6, **likelihood}
     )
 
 

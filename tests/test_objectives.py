@@ -162,11 +162,12 @@ def rubbish(case: Case, masked: Tensor, size: float) -> tuple[Signals, Signals, 
 
     labels, partner = case.batch.labels, case.batch.partner
     assert labels is not None
+    marked = masked.view(-1, *[1] * (labels.ndim - 1))
     if partner is not None:
         partner = Partner(
             torch.where(masked, 99, partner.labels), partner.known | masked, torch.where(masked, 7.0, partner.share)
         )
-    batch = replace(case.batch, mask=~masked, labels=torch.where(masked, 99, labels), partner=partner)
+    batch = replace(case.batch, mask=~masked, labels=torch.where(marked, 99, labels), partner=partner)
     return changed(case.student, spoilt), changed(case.teacher, spoilt), batch
 
 
@@ -229,7 +230,7 @@ def test_positions_are_as_good_as_rows(name: str, case: Case) -> None:
         batch = replace(batch, partner=replace(batch.partner, share=batch.partner.share[[0, 0, 2, 2, 4, 4]]))
     pairs = replace(
         batch.rows(slice(0, 6, 2)),
-        labels=batch.labels.view(3, 2),
+        labels=batch.labels.view(3, 2, *batch.labels.shape[1:]),
         mask=batch.mask.view(3, 2),
         known=batch.known.view(3, 2),
         partner=batch.partner

@@ -17,7 +17,6 @@ from limbeck.signals import Batch
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
 
-
 _CPU = torch.device("cpu")
 
 
@@ -100,7 +99,7 @@ def score(
     said: Answers, task: Task, classes: Sequence[str], *, teacher: Answers | None = None, panels: bool = True
 ) -> Scores:
     """Metrics of some answers, beside the likeness to the teacher's where there is one."""
-    metrics = task.metrics(said.outputs, said.labels, said.known)
+    metrics = task.metrics(said.outputs, said.labels, said.known, classes)
     if teacher is not None:
         metrics |= likeness(said, teacher, task)
     shown = tuple(task.panels(said.outputs, said.labels, said.known, classes)) if panels else ()

@@ -63,7 +63,7 @@ def check(
         said = _student(student, dry, sorted(needs.student_layers))
         _outputs(said.logits, (*dry.mask.shape, task.output_size(classes)), dry.mask.ndim > 1)
         heard = Signals() if teacher is None else teacher.signals(dry)
-        _targets(objective, heard)
+        _targets(objective, said, heard)
         objective.setup(said, heard, dry)
         objective.to(dry.inputs.device)
         loss = objective.loss(said, heard, dry)
@@ -151,7 +151,7 @@ def _outputs(logits: Tensor | None, expected: tuple[int, ...], by_step: bool) ->
     )
 
 
-def _targets(objective: Objective, heard: Signals) -> None:
+def _targets(objective: Objective, said: Signals, heard: Signals) -> None:
     needs = objective.needs()
     for divergence, temperature in sorted(needs.soft, key=lambda pair: (pair[0].__name__, pair[1])):
         if heard.targets is None:
@@ -163,3 +163,9 @@ def _targets(objective: Objective, heard: Signals) -> None:
             )
     if needs.logits and heard.logits is None:
         raise TeacherError(f"the teacher gives no dense logits, and {objective!r} reads them")
+    if heard.logits is not None and said.logits is not None and heard.logits.shape[1:] != said.logits.shape[1:]:
+        raise TeacherError(
+            f"the teacher gives outputs of shape {tuple(heard.logits.shape[1:])} a row",
+            expected=f"what the student gives: {tuple(said.logits.shape[1:])}",
+            remedy="a teacher of the same task, or a module around it that brings its outputs into this shape",
+        )

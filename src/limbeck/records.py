@@ -20,9 +20,10 @@ class Panel:
 
     - `table`: `columns` (names) and `rows` (lists of values);
     - `matrix`: `labels` and `values` (rows are the truth, columns the answer);
-    - `curve`: `x`, `y`, `x_label`, `y_label`, and `diagonal` (true where the ideal is y = x);
+    - `curve`: `x`, `y`, `x_label`, `y_label`, `diagonal` (true where the ideal is y = x) and, where that does not reach
+      from 0 to 1, `range`;
     - `examples`: `classes`, `temperature` and `rows`, each with `image` (nested lists 0..1, or null), `label`, `cold`
-      (probabilities at T=1) and `warm` (probabilities at the run's temperature);
+      (probabilities at T=1) and `warm` (probabilities at the run's temperature), or `labels` where there are several;
     - `lines`: `rows`, each with `window` (the readings before), `truth` (those after, null where unknown), `forecast`,
       `low` and `high` (the ends of the `interval` between two quantiles, or null) and `probability` of the event (or
       null); `threshold` (or null), the `event` in words, and `interval` (two levels, or null).

@@ -15,7 +15,7 @@ from limbeck.task import LABEL_DIMENSIONS, Task
 class Partner:
     """The other half of a mixed example (mixup): its label, and how much of the example is the first half's."""
 
-    labels: Shaped[Tensor, "*rows"]
+    labels: Shaped[Tensor, "rows ..."]
     known: Bool[Tensor, "*rows"]
     share: Float[Tensor, " rows"]
 
@@ -34,7 +34,7 @@ class Batch:
     """
 
     inputs: Shaped[Tensor, "rows ..."]
-    labels: Shaped[Tensor, "*rows"] | None
+    labels: Shaped[Tensor, "rows ..."] | None
     mask: Bool[Tensor, "*rows"]
     known: Bool[Tensor, "*rows"]
     ids: Int[Tensor, " rows"]

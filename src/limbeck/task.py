@@ -73,9 +73,13 @@ class Task(Protocol):
         ...
 
     def metrics(
-        self, outputs: Float[Tensor, "rows classes"], labels: Shaped[Tensor, "rows"], known: Bool[Tensor, "rows"]
+        self,
+        outputs: Float[Tensor, "rows classes"],
+        labels: Shaped[Tensor, "rows"],
+        known: Bool[Tensor, "rows"],
+        classes: Sequence[str] = (),
     ) -> dict[str, float]:
-        """Metrics over the rows whose label is known."""
+        """Metrics over the rows whose label is known; `classes` name those that a task gives for each quantity."""
         ...
 
     def baseline(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows outputs"]:

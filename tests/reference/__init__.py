@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from limbeck.signals import Batch, Partner, Signals
+from limbeck.task import Task
 from limbeck.tasks.classification import Classification
 
 Numbers = list[Any]
@@ -97,3 +98,30 @@ def case(
     partner = Partner(labels(), torch.arange(rows) != 3, share) if mixed else None
     batch = replace(Batch.of(torch.zeros(rows, 1), own, Classification()), known=known, partner=partner)
     return Case(arguments or {}, signals(student), signals(teacher), batch)
+
+
+def case_of(
+    task: Task,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    outputs: int,
+    quantities: int,
+    rows: int = 6,
+    seed: int = 0,
+) -> Case:
+    """Random signals for a task whose labels are several numbers; row 2 has none that is known, row 4 lacks one.
+
+    For a task of several classes the numbers are 0 and 1, and only row 2 is unknown.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher, labels = (
+        2 * torch.randn(rows, width, generator=generator, dtype=torch.float64)
+        for width in (outputs, outputs, quantities)
+    )
+    known = torch.arange(rows) != 2
+    if task.labels == "several":
+        labels = torch.where(known[:, None], (labels > 0).double(), 0.0)
+    else:
+        labels[2], labels[4, 0] = torch.nan, torch.nan
+    batch = replace(Batch.of(torch.zeros(rows, 1), labels, task), known=known)
+    return Case(arguments or {}, Signals.dense(student), Signals.dense(teacher), batch)

@@ -1,7 +1,10 @@
-"""The answers that can be scored: those whose label is known, checked to be numbers."""
+"""What can be scored: answers whose label is known, checked to be numbers, and labels checked to be classes."""
+
+from collections.abc import Sequence
 
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, isfinite
+from torch import bool as truth_values
 
 from limbeck.errors import DataError, ModelError
 
@@ -40,3 +43,27 @@ def counted(
             remedy="a lower learning rate, or precision float32",
         )
     return kept, labels.cpu()[there]
+
+
+def check_class_numbers(
+    labels: Shaped[Tensor, "*positions"], known: Bool[Tensor, "*positions"], classes: Sequence[str]
+) -> None:
+    """Checks that each known label, of a row or of a step, is the number of a class.
+
+    Raises:
+        DataError: When labels are no whole numbers, or out of range.
+    """
+    if labels.dtype == truth_values or labels.is_floating_point() or labels.is_complex():
+        raise DataError(
+            f"the labels are of type {labels.dtype}", expected="class numbers: int64", remedy="labels.long()"
+        )
+    wrong = (known & ((labels < 0) | (labels >= len(classes)))).nonzero()
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        where = f"row {place[0]}" if len(place) == 1 else f"step {place[1]} of row {place[0]}"
+        counted = "rows are" if len(place) == 1 else "steps are"
+        raise DataError(
+            f"{where} has label {int(labels[place])} ({len(wrong)} {counted} out of range)",
+            expected=f"a class number from 0 to {len(classes) - 1}",
+            remedy="give as many class names as there are classes",
+        )

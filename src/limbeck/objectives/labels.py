@@ -47,7 +47,7 @@ class Labels(Objective):
             return logits.new_zeros(batch.mask.shape)
         counted = self.counted(batch)
 
-        def loss(labels: Shaped[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+        def loss(labels: Shaped[Tensor, "..."]) -> Float[Tensor, "*rows"]:
             # A row without a known label often holds -1, which a task may rightly refuse as a label.
             positions = counted.reshape(*counted.shape, *[1] * (labels.ndim - counted.ndim))
             return batch.task.label_loss(logits, torch.where(positions, labels, torch.zeros_like(labels)))

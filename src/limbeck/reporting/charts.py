@@ -138,8 +138,9 @@ def curve_chart(curves: Mapping[str, Mapping[str, Any]], *, alt: str, name: str)
         figure, axes = _figure(4.5, 3.8)
         first = next(iter(curves.values()))
         if first.get("diagonal"):
-            axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
-            axes.set(xlim=(0, 1), ylim=(0, 1))
+            low, high = first.get("range") or (0, 1)
+            axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
+            axes.set(xlim=(low, high), ylim=(low, high))
         for who, data in curves.items():
             points = [
                 (x, y, n)

@@ -195,11 +195,11 @@ def _example(row: Mapping[str, Any], classes: Sequence[str]) -> Example:
     names = [str(name) for name in classes]
     order = sorted(range(len(names)), key=lambda k: -warm[k])
     shown = order[:_SHOWN_CLASSES]
-    if label is not None and str(label) in names and names.index(str(label)) not in shown:
-        shown.append(names.index(str(label)))
-    bars = tuple(
-        Bar(names[k], names[k] == str(label), cold[k], warm[k], _share(cold[k]), _share(warm[k])) for k in shown
-    )
+    true = [str(name) for name in row.get("labels") or ([] if label is None else [label])]
+    shown += [names.index(name) for name in true if name in names and names.index(name) not in shown]
+    if row.get("labels") is not None:
+        label = ", ".join(true) or "none"
+    bars = tuple(Bar(names[k], names[k] in true, cold[k], warm[k], _share(cold[k]), _share(warm[k])) for k in shown)
     return Example(_picture(row.get("image")), "unknown" if label is None else str(label), bars)
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Style = Literal["share", "nats", "count", "bytes", "milliseconds", "plain"]
+Style = Literal["share", "nats", "count", "bytes", "milliseconds", "value", "plain"]
 
 _HIGHER = {
     "accuracy": "Accuracy",
@@ -17,11 +17,27 @@ _HIGHER = {
     "macro_f1": "Macro F1",
     "iou": "IoU",
     "mean_iou": "Mean IoU",
+    "micro_f1": "Micro F1",
+    "map": "Mean average precision",
+    "average_precision": "Average precision",
 }
+_VALUES: dict[str, tuple[str, Literal["higher", "lower"]]] = {
+    "rmse": ("RMSE", "lower"),
+    "mae": ("MAE", "lower"),
+    "rmse_mean": ("RMSE over all steps", "lower"),
+    "rmse_to_teacher": ("RMSE to the teacher", "lower"),
+    "pinball": ("Pinball loss", "lower"),
+    "brier": ("Brier score", "lower"),
+    "r2": ("R²", "higher"),
+    "auprc": ("AUPRC", "higher"),
+    "auroc": ("AUROC", "higher"),
+}
+_UNDIRECTED = {"event_share": "Share of the event", "coverage": "Coverage of the interval"}
 _NATS = {
     "nll": "Negative log-likelihood",
     "kl": "KL(teacher ‖ model)",
     "cross_entropy": "Cross-entropy",
+    "event_kl": "KL(teacher ‖ model) of the event",
 }
 _COSTS: dict[str, tuple[str, Style]] = {
     "parameters": ("Parameters", "count"),
@@ -40,7 +56,7 @@ class Unit:
     Args:
         name: The key in `Scores`.
         label: What a person reads.
-        style: Shares are held as 0..1 and written in per cent; nats and milliseconds keep their size.
+        style: Shares are held as 0..1 and written in per cent; nats, milliseconds and values keep their size.
         better: The direction that is an improvement; None where the name alone does not say.
     """
 
@@ -86,7 +102,8 @@ class Unit:
         if self.style in {"count", "bytes"}:
             scale = self._prefixed(like)[0]
             return scale, 0 if scale == 1.0 else _significant(like / scale)
-        return 1.0, _significant(like)
+        # Scores are read in one row beside each other, where the fourth digit is often the one that differs.
+        return 1.0, _significant(like, 4 if self.style == "value" else 3)
 
     def _prefixed(self, value: float) -> tuple[float, str]:
         word = "B" if self.style == "bytes" else ""
@@ -106,6 +123,14 @@ def metric(name: str) -> Unit:
         return Unit(name, "Expected calibration error", "share", "lower")
     if name in _NATS:
         return Unit(name, _NATS[name], "nats", "lower")
+    if name in _VALUES:
+        label, better = _VALUES[name]
+        return Unit(name, label, "value", better)
+    if name in _UNDIRECTED:
+        return Unit(name, _UNDIRECTED[name], "share", None)
+    if name.startswith(("rmse_", "mae_")):
+        error, _, quantity = name.partition("_")
+        return Unit(name, f"{error.upper()} of {quantity}", "value", "lower")
     return Unit(name, _spoken(name), "plain", None)
 
 

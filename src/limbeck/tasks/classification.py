@@ -1,7 +1,7 @@
 """One class for each row: cross-entropy, accuracy and calibration, and what they look like in a report."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from torch.nn import functional
 from limbeck.divergences import kl, tempered
 from limbeck.errors import DataError
 from limbeck.metrics.classes import by_class, calibration_error, class_means, confusion, reliability
-from limbeck.metrics.known import counted
+from limbeck.metrics.examples import pictures, rounded
+from limbeck.metrics.known import check_class_numbers, counted
 from limbeck.objective import spelled
 from limbeck.records import Panel
 from limbeck.task import LabelKind, Meaning
 
-_LARGEST_IMAGE = 64
 _EXAMPLES = 8
 _RANKED = 5
 
@@ -85,23 +85,13 @@ class Classification:
         Raises:
             DataError: When labels are no whole numbers, not one for each row, or out of range.
         """
-        if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-            raise DataError(
-                f"the labels are of type {labels.dtype}", expected="class numbers: int64", remedy="labels.long()"
-            )
         if labels.ndim != 1 or labels.shape != known.shape:
             raise DataError(
                 f"the labels have shape {tuple(labels.shape)}",
                 expected=f"one class number for each row: {tuple(known.shape)}",
                 remedy="labels.argmax(1) for one-hot labels",
             )
-        wrong = (known & ((labels < 0) | (labels >= len(classes)))).nonzero().squeeze(1)
-        if len(wrong):
-            raise DataError(
-                f"row {int(wrong[0])} has label {int(labels[wrong[0]])} ({len(wrong)} rows are out of range)",
-                expected=f"a class number from 0 to {len(classes) - 1}",
-                remedy="give as many class names as there are classes",
-            )
+        check_class_numbers(labels, known, classes)
 
     def output_size(self, classes: Sequence[str]) -> int:
         """One logit for each class."""
@@ -120,7 +110,11 @@ class Classification:
         return flat.reshape(labels.shape)
 
     def metrics(
-        self, outputs: Float[Tensor, "rows classes"], labels: Int[Tensor, " rows"], known: Bool[Tensor, " rows"]
+        self,
+        outputs: Float[Tensor, "rows classes"],
+        labels: Int[Tensor, " rows"],
+        known: Bool[Tensor, " rows"],
+        classes: Sequence[str] = (),
     ) -> dict[str, float]:
         """Accuracy, top-5 accuracy, the means over classes, nll and ece over the rows whose label is known.
 
@@ -199,13 +193,13 @@ class Classification:
         """
         logits = teacher.detach().cpu().double()
         chosen = _examples(logits)
-        images = _images(inputs, chosen)
+        images = pictures(inputs, chosen)
         rows = [
             {
                 "image": image,
                 "label": classes[int(labels[row])] if bool(known[row]) else None,
-                "cold": _rounded(torch.softmax(logits[row], dim=0)),
-                "warm": _rounded(torch.softmax(logits[row] / temperature, dim=0)),
+                "cold": rounded(torch.softmax(logits[row], dim=0)),
+                "warm": rounded(torch.softmax(logits[row] / temperature, dim=0)),
             }
             for row, image in zip(chosen, images, strict=True)
         ]
@@ -230,21 +224,3 @@ def _varied(rows: Sequence[int], answer: Sequence[int], count: int) -> list[int]
     first_of = {answer[row]: row for row in reversed(rows)}
     firsts = [row for row in rows if first_of[answer[row]] == row]
     return [*firsts, *(row for row in rows if first_of[answer[row]] != row)][:count]
-
-
-def _images(inputs: Tensor, rows: Sequence[int]) -> list[Any]:
-    if inputs.ndim != 4 or inputs.shape[1] not in (1, 3):
-        return [None for _ in rows]
-    low, high = float(inputs.min()), float(inputs.max())
-    images = (inputs[list(rows)].detach().cpu().float() - low) / max(high - low, 1e-12)
-    height, width = images.shape[-2:]
-    if max(height, width) > _LARGEST_IMAGE:
-        scale = _LARGEST_IMAGE / max(height, width)
-        images = functional.adaptive_avg_pool2d(images, (max(1, round(height * scale)), max(1, round(width * scale))))
-    pixels = images.squeeze(1) if images.shape[1] == 1 else images.permute(0, 2, 3, 1)
-    return [_rounded(image) for image in pixels]
-
-
-def _rounded(values: Tensor) -> Any:
-    # four digits are enough for a picture and keep the record small
-    return np.round(values.numpy().astype(np.float64), 4).tolist()

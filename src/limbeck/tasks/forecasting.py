@@ -265,6 +265,7 @@ class Forecasting:
         outputs: Float[Tensor, "rows outputs"],
         labels: Float[Tensor, "rows horizon"],
         known: Bool[Tensor, " rows"],
+        classes: Sequence[str] = (),
     ) -> dict[str, float]:
         """Errors and the event's metrics over the rows of which a reading is known; see the class.
 

@@ -16,7 +16,7 @@ from limbeck import checkpoint
 from limbeck.data.augment import Augmentation
 from limbeck.data.loader import batches
 from limbeck.data.rows import Rows
-from limbeck.errors import Interrupted, RunError, TrainingError
+from limbeck.errors import DataError, Interrupted, RunError, TrainingError
 from limbeck.evaluation import Answers, answers, likeness
 from limbeck.model import Model
 from limbeck.objective import Objective
@@ -286,11 +286,21 @@ class Trainer:
         if lesson.valid_teacher is not None:
             facts["likeness"] = finite(likeness(said, lesson.valid_teacher, lesson.task))
         self.journal.write("valid", done, done / self.plan.steps_per_epoch, **facts)
-        value = metrics[lesson.task.selection]
+        value = self._selected(metrics)
         better = value > self.best_value if lesson.task.higher_is_better else value < self.best_value
         if math.isnan(self.best_value) or better:
             self.best_step, self.best_value = done, value
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+    def _selected(self, metrics: Mapping[str, float]) -> float:
+        name = self.lesson.task.selection
+        if name not in metrics:
+            raise DataError(
+                f"the validation rows do not give {name}, by which {self.lesson.task!r} chooses weights",
+                expected="validation rows of every kind: with and without the event, the last reading known",
+                remedy="more validation rows, another split, or another select=",
+            )
+        return metrics[name]
 
     def _averaged(self) -> AveragedModel:
         assert self.plan.ema is not None
