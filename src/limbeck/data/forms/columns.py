@@ -140,7 +140,7 @@ def form(values: Any, *, typed: bool = True) -> Form:
         return "numbers"
     if kind.startswith(("timestamp", "date")):
         return "times"
-    seen = [value for value in _listed(values[:_LOOKED_AT]) if value is not None and value != ""]
+    seen = [value for value in _listed(values[:_LOOKED_AT]) if not _absent(value)]
     if not seen:
         return "empty"
     if all(isinstance(value, str) for value in seen):
@@ -268,12 +268,16 @@ def _moment(value: Any) -> float:
 
 def words(values: Any) -> list[str | None]:
     """A column as texts, None where one is missing."""
-    return [None if value is None or value == "" or value != value else str(value) for value in _listed(values)]
+    return [None if _absent(value) or value != value else str(value) for value in _listed(values)]
 
 
 def plain(values: Any, *, typed: bool = True) -> list[Any]:
     """A column as Python's own values, None where one is missing; an empty text is missing where all values are."""
-    return [None if value is None or (not typed and value == "") else value for value in _listed(values)]
+    return [None if value is None or (not typed and _absent(value)) else value for value in _listed(values)]
+
+
+def _absent(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _listed(values: Any) -> list[Any]:

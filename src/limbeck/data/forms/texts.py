@@ -1,10 +1,11 @@
 """The tables that are text: lines of values with a separator, and lines of JSON; both know the line of each row."""
 
 import gzip
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def _block(rows: list[dict[str, Any]], names: dict[str, None], lines: list[int],
     return Block({name: [row.get(name) for row in rows] for name in names}, lambda place: f"{file}:{lines[place]}")
 
 
-def _text(path: Path) -> TextIO:
+def _text(path: Path) -> io.TextIOWrapper:
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig")
     return path.open(encoding="utf-8-sig")
