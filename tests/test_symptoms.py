@@ -7,6 +7,9 @@ from typing import Any
 
 from limbeck.catalog.objectives import objective
 from limbeck.records import Finding
+from limbeck.reporting.charts import validation_chart
+from limbeck.reporting.history import Band
+from limbeck.reporting.units import metric
 from limbeck.training.diagnosis import points
 from limbeck.training.plan import Plan
 from limbeck.training.symptoms import Symptoms, merged
@@ -97,3 +100,10 @@ class TestSymptoms:
         one, other = Finding("warning", "a", "1", "x"), Finding("warning", "a", "2", "y")
         assert merged({3: [one], 4: [other], 5: []}) == [Finding("warning", "a", "seed 3: 1 (also: seed 4)", "x")]
         assert merged({3: [one]}) == [one] and merged({}) == []
+
+
+def test_a_curve_that_never_moves_is_drawn() -> None:
+    level = (0.5,) * 12
+    band = Band(tuple(float(place) for place in range(12)), level, level, level, 1)
+    chart = validation_chart({"student": band}, metric("agreement"), "epoch", alt="flat", name="flat")
+    assert 'aria-label="flat"' in chart

@@ -221,7 +221,8 @@ def _focus(axes: Axes, lows: Sequence[float], highs: Sequence[float]) -> None:
     if len(lows) >= 8:
         usual, top = float(np.median(lows)), max(highs)
         bottom = max(min(lows), usual - 2 * (top - usual + 0.5))
-        axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.08 * (top - bottom))
+        if top > bottom:  # a curve that never moves has no range to focus on
+            axes.set_ylim(bottom - 0.05 * (top - bottom), top + 0.08 * (top - bottom))
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
