@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import log_loss
+from sklearn.metrics import f1_score, log_loss, recall_score
 
-from limbeck.errors import DataError, ModelError
+from limbeck.catalog.tasks import task
+from limbeck.errors import DataError, ModelError, RecipeError
 from limbeck.task import Task
 from limbeck.tasks.classification import Classification, calibration_error
 
@@ -253,3 +254,56 @@ def test_labels_that_cannot_be_are_named(labels, message):
 
 def test_the_number_of_a_hidden_label_does_not_matter():
     TASK.check_labels(torch.tensor([0, 99, -1]), torch.tensor([True, False, False]), NAMES)
+
+
+# Arguments: another metric to choose by, and classes that weigh the same
+
+
+def test_arguments_are_written_as_they_are_read():
+    texts = ["classification", "classification(select='macro_f1')", "classification(weights=(0.5, 2.0))"]
+    assert [repr(task(text)) for text in [*texts, "classification(weights='balanced')"]] == [
+        *texts,
+        "classification(weights='balanced')",
+    ]
+    chosen = task("classification(select='balanced_accuracy')")
+    assert (chosen.selection, chosen.headline[0]) == ("balanced_accuracy", "balanced_accuracy")
+    assert TASK.headline == ("accuracy", "nll", "ece")
+    for wrong in ("classification(select='f1')", "classification(weights='even')", "classification(weights=(1, -1))"):
+        with pytest.raises(RecipeError, match="cannot be read"):
+            task(wrong)
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows=st.integers(1, 60), seed=st.integers(0, 1000), classes=st.integers(2, 9))
+def test_means_over_classes_are_scikit_learns(rows, seed, classes):
+    outputs, labels = answers(rows, classes, seed)
+    values, said = TASK.metrics(outputs, labels, everything(labels)), outputs.argmax(1)
+    assert values["macro_f1"] == pytest.approx(f1_score(labels, said, average="macro", zero_division=0))
+    # not balanced_accuracy_score, which warns where a class was said and never true
+    present = labels.unique().tolist()
+    recalls = recall_score(labels, said, labels=present, average="macro", zero_division=0)
+    assert values["balanced_accuracy"] == pytest.approx(recalls)
+
+
+def test_balanced_weights_by_hand():
+    # six known labels of classes 0 and 2: four and two of them; class 1 occurs nowhere
+    labels = torch.tensor([0, 0, 0, 0, 2, 2, 1, 1])
+    known = torch.arange(8) < 6
+    fitted = task("classification(weights='balanced')").fitted(labels, known)
+    assert fitted.weights == (6 / (2 * 4), 0, 6 / (2 * 2))
+    assert repr(fitted) == "classification(weights=(0.75, 0.0, 1.5))"
+    assert task(repr(fitted)).fitted(labels, known).weights == fitted.weights
+    outputs, _ = answers(8, 4)
+    plain = TASK.label_loss(outputs, labels)
+    expected = plain * torch.tensor([0.75] * 4 + [1.5] * 2 + [0, 0])
+    assert torch.allclose(fitted.label_loss(outputs, labels), expected)
+    assert torch.equal(fitted.label_loss(outputs, torch.full((8,), 3)), TASK.label_loss(outputs, torch.full((8,), 3)))
+    assert task("classification(weights='balanced')").fitted(labels, ~known | known) is not TASK
+    assert TASK.fitted(labels, known) is TASK
+
+
+def test_balanced_weights_leave_the_mean_row_at_one_and_metrics_as_they_are():
+    outputs, labels = answers(50)
+    fitted = task("classification(weights='balanced')").fitted(labels, everything(labels))
+    assert sum(fitted.weights[label] for label in labels.tolist()) == pytest.approx(50)
+    assert fitted.metrics(outputs, labels, everything(labels)) == TASK.metrics(outputs, labels, everything(labels))

@@ -72,7 +72,7 @@ class Ahead(nn.Module):
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(
-        self, outputs: Float[Tensor, "rows outputs"], inputs: Shaped[Tensor, "rows channels steps"]
+        self, outputs: Float[Tensor, "rows outputs"], inputs: Shaped[Tensor, "rows ..."]
     ) -> Float[Tensor, "rows outputs"]:
         """Readings in their unit, in at least float32, and the event's logit as it was.
 
