@@ -10,7 +10,7 @@ import pytest
 import torch
 from examinations import bad, changed, examined, the
 from small_runs import small
-from torch import Tensor
+from torch import Tensor, nn
 
 from limbeck.catalog.tasks import task as find_task
 from limbeck.data.rows import TensorRows
@@ -21,7 +21,10 @@ from limbeck.evaluation import Answers
 from limbeck.examination.values import values
 from limbeck.model import Model
 from limbeck.recipe import DataSpec
+from limbeck.records import Finding
 from limbeck.run import Run
+from limbeck.teachers.function import FunctionTeacher
+from limbeck.transforms import AsFloat
 
 
 @pytest.fixture
@@ -180,3 +183,53 @@ def test_a_forecast_that_is_no_better_than_no_change() -> None:
     said = Answers(torch.full((len(data.valid), 3), 141.0), piece.labels, piece.known)
     found = the(values(said, piece.inputs, task, "validation rows"), "the teacher is no better than a guess", "warning")
     assert "always saying the mean" in found.evidence
+
+
+def test_the_doctor_sees_the_unit_in_a_whole_recipe() -> None:
+    def answers(factor: float) -> FunctionTeacher:
+        def answer(windows: np.ndarray) -> np.ndarray:
+            last, before = windows[:, 0, -1], windows[:, 0, -4]
+            return (last[:, None] + 0.2 * (last - before)[:, None] * np.arange(1, 4)) * factor
+
+        return FunctionTeacher(answer, outputs="values")
+
+    def asked(factor: float) -> list[Finding]:
+        task = "forecasting(horizon=3)"
+        return examined(answers(factor), sugar(), "tcn(size=8)", objective="labels + regression", task=task)
+
+    the(asked(1 / 18.016), "the teacher's unit", "error")
+    assert bad(asked(1.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "objective"),
+    [("multilabel", "binary_kd + labels"), ("sequence", "kd + labels"), ("regression", "regression")],
+)
+def test_other_tasks_are_examined_as_far_as_that_makes_sense(task: str, objective: str) -> None:
+    """A teacher that knows the answer is found to be good, and one that knows nothing is not."""
+    generator = torch.Generator().manual_seed(0)
+    series = torch.randn(300, 2, 6, generator=generator)
+    high = series > 0.5
+    labels = {"multilabel": high[:, :, 0].long(), "sequence": high[:, 0].long(), "regression": series.mean(dim=2)}[task]
+    kind = find_task(task).labels
+    data = load({"train": (series, labels)}, labels=kind, valid=0.2, test=0.2)
+    right = {
+        "multilabel": lambda x: 8 * (x[:, :, 0] - 0.5),
+        "sequence": lambda x: torch.stack([8 * (0.5 - x[:, 0]), 8 * (x[:, 0] - 0.5)], dim=-1),
+        "regression": lambda x: x.mean(dim=2),
+    }[task]
+    student = "tcn(size=8, per_step=True)" if task == "sequence" else "tcn(size=8)"
+
+    class Knowing(nn.Module):
+        def __init__(self, sign: int) -> None:
+            super().__init__()
+            self.sign = nn.Parameter(torch.tensor(float(sign)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.sign * right(x)
+
+    found = examined(Model(Knowing(1), AsFloat()), data, student, task=task, objective=objective)
+    assert [subject for subject in bad(found) if "teacher is" in subject or "class order" in subject] == []
+    wrong = bad(examined(Model(Knowing(-1), AsFloat()), data, student, task=task, objective=objective, claims=0.95))
+    expected = {"sequence": "the teacher's class order", "multilabel": "the teacher is worse than claimed"}
+    assert expected.get(task, "the teacher is no better than a guess") in wrong

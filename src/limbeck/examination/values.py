@@ -1,7 +1,6 @@
 """A teacher that says numbers: against saying the mean, against saying that nothing changes, and in which unit."""
 
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -27,15 +26,6 @@ FACTORS = {
 KELVIN = 273.15
 
 
-@runtime_checkable
-class Persistent(Protocol):
-    """What a task offers that knows an answer which needs no learning, such as the last reading."""
-
-    def baseline(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows outputs"]:
-        """That answer, in the form of outputs."""
-        ...
-
-
 def values(said: Answers, inputs: Shaped[Tensor, "rows ..."], task: Task, where: str) -> list[Finding]:
     """The teacher's root mean square error, against the mean of the labels and the task's baseline.
 
@@ -58,10 +48,10 @@ def values(said: Answers, inputs: Shaped[Tensor, "rows ..."], task: Task, where:
         return []
     rmse, mean = _rms(answered - truth), _rms(truth - truth.mean())
     beside = {"always saying the mean": mean}
-    if isinstance(task, Persistent):
+    if task.baseline_name:
         known = inputs[said.known] if said.known.ndim == 1 else inputs
         last, _ = forecast(task.baseline(known), labels, task)
-        beside["saying that nothing changes"] = _rms(last[there] - truth)
+        beside[task.baseline_name] = _rms(last[there] - truth)
     told = ", ".join(f"{what} {error:.4g}" for what, error in beside.items())
     evidence = f"its root mean square error is {rmse:.4g} over {len(truth):,} numbers of {where}; {told}"
     note = Finding("note", "the teacher's error", evidence, "")
