@@ -92,8 +92,8 @@ MUTATIONS_OF_TASKS = [
         "an unknown reading is a zero",
         "tasks/forecasting.py",
         (("return torch.where(there, said - labels", "return torch.where(there | ~there, said - labels"),),
-        AHEAD,
-        "label_loss_by_hand",
+        METHODS,
+        "reference and bounded",
     ),
     Mutation(
         "no event where a reading is missing",

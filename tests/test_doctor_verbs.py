@@ -62,7 +62,7 @@ def test_the_command_line(recipe: Path, capsys: pytest.CaptureFixture[str]) -> N
     hot = "objective=kd(temperature=100)"
     assert call("doctor", str(recipe), "--no-probe", "--quiet", "--set", hot) == 0
     out, err = capsys.readouterr()
-    assert "1 warnings" in out and "nearly flat" in out and err == ""
+    assert "1 warning," in out and "nearly flat" in out and err == ""
     assert call("doctor", str(recipe), "--no-probe", "--quiet", "--strict", "--set", hot) == 9
     capsys.readouterr()
     assert call("doctor", str(recipe), "--no-probe", "--quiet", "--set", "data.seed=1") == 9

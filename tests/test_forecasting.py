@@ -300,7 +300,6 @@ def test_answers_are_readable() -> None:
     assert answer == {
         "forecast": {"+1": 2, "+2": 5},
         "quantile 0.1": {"+1": 1, "+2": 4},
-        "quantile 0.5": {"+1": 2, "+2": 5},
         "quantile 0.9": {"+1": 3, "+2": 6},
         "event": "a reading above 5",
         "probability": 0.5,

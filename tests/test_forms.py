@@ -48,7 +48,8 @@ def test_every_kind_of_array_file_gives_the_same_rows(kind, tmp_path):
 def test_files_of_a_folder_may_be_splits_and_arrays_may_have_other_names(tmp_path):
     pixels = np.arange(30 * 4 * 4, dtype=np.uint8).reshape(30, 4, 4)
     for name in ("train", "valid", "test"):
-        np.savez(tmp_path / f"{name}.npz", pixels=pixels, kind=[f"k{n}" for n in CLASSES[:30]], who=np.arange(30) // 3)
+        who = [f"{name}{place // 3}" for place in range(30)]
+        np.savez(tmp_path / f"{name}.npz", pixels=pixels, kind=[f"k{n}" for n in CLASSES[:30]], who=who)
     data = loaded(tmp_path, columns={"inputs": "pixels", "label": "kind", "group": "who"})
     assert data.description["inputs"] == "uint8 (1, 4, 4)"
     assert data.classes == ("k0", "k1", "k2")

@@ -17,7 +17,7 @@ AHEAD = Forecasting(horizon=3, above=1.0, scale=0.5)
 def cases() -> list[Case]:
     return [
         case_of(PLAIN, outputs=3, quantities=3, seed=1),
-        case_of(PLAIN, {"margin": 4.0}, outputs=3, quantities=3, seed=1),
+        case_of(PLAIN, {"margin": 30.0}, outputs=3, quantities=3, seed=1),
         case_of(AHEAD, {"margin": 0.5}, outputs=4, quantities=3, seed=2),
     ]
 

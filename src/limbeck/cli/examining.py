@@ -59,13 +59,14 @@ def doctor(
 
 
 def _show(name: str, found: "Sequence[Finding]", screen: Screen) -> None:
-    counted = [f"{sum(f.severity == kind for f in found)} {word}" for kind, word in _NAMES.items()]
+    numbers = {kind: sum(finding.severity == kind for finding in found) for kind in _NAMES}
+    counted = [f"{number} {kind if number == 1 else _NAMES[kind]}" for kind, number in numbers.items()]
     screen.show(Text(f"{name}: {', '.join(counted)}", style="bold"))
     for kind, style in _STYLES.items():
         chosen = [finding for finding in found if finding.severity == kind]
         if not chosen:
             continue
-        table = Table(box=SIMPLE, title=_NAMES[kind], title_justify="left", title_style=style, padding=(0, 1))
+        table = Table(box=SIMPLE, title=_NAMES[kind], title_justify="left", title_style=style, expand=True)
         table.add_column("what", ratio=1)
         table.add_column("evidence, and what to try", ratio=3)
         for finding in chosen:

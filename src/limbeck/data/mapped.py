@@ -1,9 +1,11 @@
 """Inputs in a file that is mapped into memory: written once while data is read, then fetched row by row.
 
 The file is a safetensors file with two tensors: "inputs", and "checks", a CRC-32 of each row. A row is checked the
-first time it is fetched, so that a damaged file is noticed before it is learnt from, and never twice.
+first time it is fetched, so that a damaged file is noticed before it is learnt from, and never twice. A file that is
+cut short while it is mapped ends the process, as the system has it; what replaces one is another file of that name.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -25,7 +27,8 @@ from torch import Tensor
 from limbeck.errors import DataError
 
 _HEADER = 4096
-_TOUCHED = 1 << 26
+_TOUCHED = 1 << 25
+_AROUND = 1 << 16  # Linux maps so much around a page that is asked for, if it has it
 _TYPES = {
     "U8": (torch.uint8, np.uint8),
     "I8": (torch.int8, np.int8),
@@ -76,12 +79,16 @@ class MapFile:
             if zlib.crc32(rows[place].tobytes()) != self._checks[places[place]]:
                 raise DataError(f"row {places[place]} of {self.path} is damaged", remedy=_REMEDY)
         self._checked[places] = True
-        self._let_go(rows.nbytes)
+        self._let_go(places, rows)
         return torch.from_numpy(rows).view(self.dtype)
 
-    def _let_go(self, read: int) -> None:
+    def _let_go(self, places: npt.NDArray[np.int64], rows: npt.NDArray[Any]) -> None:
         """Hands pages back now and then; the system still caches them, but they are not ours to hold."""
-        self._touched += max(read, mmap.PAGESIZE)
+        if not len(places):
+            return
+        row = rows.nbytes // len(places)
+        span = int(places.max() - places.min() + 1) * row + _AROUND
+        self._touched += min(span, len(places) * (row + _AROUND))
         if self._touched >= _TOUCHED and hasattr(mmap, "MADV_DONTNEED"):
             self._pages.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
@@ -187,7 +194,8 @@ class MapWriter:
 
     def abandon(self) -> None:
         """Closes the file without making it one that can be opened."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what is still buffered may not fit on the disk either
+            self._file.close()
 
 
 def _layout(path: Path) -> tuple[str, tuple[int, ...], int]:

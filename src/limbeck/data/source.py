@@ -113,14 +113,10 @@ def load(
     Raises:
         DataError: When the source is missing or unknown, inputs are not finite, labels do not fit, or a split is empty.
     """
-    raw = _raw(source, path)
-    asked = {"test": test, "valid": valid}
-    for name, part in asked.items():
-        if part is not None and not is_amount(part):
-            pair = _pair(part, name)
-            raw = replace(raw, valid=pair) if name == "valid" else replace(raw, test=pair)
-            asked[name] = None
+    raw, asked = _asked(_raw(source, path), {"test": test, "valid": valid})
     read, own, groups = _checked(raw, labels)
+    if split in (None, "groups"):
+        _check_apart(own, groups)
     partition = Partition(
         split or ("groups" if raw.groups else "random"),
         seed,
@@ -143,6 +139,15 @@ def load(
         **raw.facts,
     }
     return Data(raw.name, read.names, rows["train"], rows["valid"], rows["test"], facts, labels, groups)
+
+
+def _asked(raw: Raw, parts: Mapping[str, Part | None]) -> tuple[Raw, dict[str, Part | None]]:
+    """Puts splits that were given as rows among the source's own; the rest are amounts, or names of groups."""
+    amounts = {name: part if part is None or is_amount(part) else None for name, part in parts.items()}
+    rows: dict[str, Any] = {
+        name: _pair(part, name) for name, part in parts.items() if part is not None and not is_amount(part)
+    }
+    return replace(raw, valid=rows.get("valid", raw.valid), test=rows.get("test", raw.test)), amounts
 
 
 def _raw(source: Any, path: str | Path | None) -> Raw:
@@ -240,6 +245,20 @@ def _group_numbers(raw: Raw, counts: Mapping[str, int]) -> tuple[tuple[str, ...]
             )
     names = tuple(sorted({str(name) for found in named.values() for name in np.unique(found)}))
     return names, {split: torch.from_numpy(np.searchsorted(names, found)) for split, found in named.items()}
+
+
+def _check_apart(own: Mapping[str, TensorRows], names: Sequence[str]) -> None:
+    """Refuses a source whose own splits share a group: what a model knows of a person would pass for skill."""
+    seen: dict[int, str] = {}
+    for split, rows in own.items():
+        for number in [] if rows.groups is None else torch.unique(rows.groups).tolist():
+            if number in seen:
+                raise DataError(
+                    f"the group {names[number]!r} is in the source's own {seen[number]} and in its {split} split",
+                    expected="splits that share no group",
+                    remedy="put all its rows into one split; or say split: random (or time) to accept it",
+                )
+            seen[number] = split
 
 
 def _moments(raw: Raw) -> tuple[Tensor, Tensor] | None:

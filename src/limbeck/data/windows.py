@@ -10,7 +10,6 @@ forecast is never filled.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from limbeck.data.grid import ALIKE, Floats, Grid, filled_in
 from limbeck.data.raw import Raw
 from limbeck.errors import DataError, did_you_mean
 from limbeck.recipe import Columns, DataSpec, Windows
 from limbeck.task import LabelKind
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_ALIKE = 0.25
 _BLOCK = 4096
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +112,9 @@ def windowed(
     names, number = np.unique(groups[order], return_inverse=True)
     sorted_moments = None if moments is None else moments[order]
     every = _every(number, sorted_moments, names, cut)
-    grid = _Grid.of(number, sorted_moments, every, [str(name) for name in names], cut)
+    grid = Grid.of(number, sorted_moments, every, [str(name) for name in names], cut)
     readings = np.stack([grid.laid(_numbers(_column(table, channel), channel)[order]) for channel in channels])
-    filled = np.stack([_filled(channel, grid, cut.fill) for channel in readings])
+    filled = np.stack([filled_in(channel, grid, cut.fill) for channel in readings])
     starts = grid.starts(filled, readings, cut)
     targets, said = _targets(table, columns, cut, channels, labels, grid, order, readings, starts)
     keep = said.any(axis=1) if said is not None else np.ones(len(starts), dtype=bool)
@@ -146,7 +143,7 @@ def _facts(
     cut: Windows,
     channels: tuple[str, ...],
     every: float | None,
-    grid: "_Grid",
+    grid: Grid,
     names: npt.NDArray[Any],
     owner: npt.NDArray[np.int64],
     lines: int,
@@ -169,105 +166,13 @@ def _facts(
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """Where each sorted reading lies on the grid of all groups, one group after the other."""
-
-    place: npt.NDArray[np.int64]
-    group: npt.NDArray[np.int64]
-    clock: Floats | None
-    every: float | None
-    corrections: int
-    holes: int
-
-    @classmethod
-    def of(
-        cls, number: npt.NDArray[np.int64], moments: Floats | None, every: float | None, names: list[str], cut: Windows
-    ) -> "_Grid":
-        first = np.ones(len(number), dtype=bool)
-        first[1:] = number[1:] != number[:-1]
-        ahead, corrections = np.ones(len(number), dtype=np.int64), 0
-        if moments is not None and every is not None:
-            distance = np.diff(moments, prepend=moments[:1]) / every
-            ahead = np.rint(distance).astype(np.int64)
-            close = (ahead < 1) & ~first
-            if close.any():
-                line = int(np.flatnonzero(close)[0])
-                raise DataError(
-                    f"{int(close.sum())} readings lie closer together than half of every={every:g} s; the first is of "
-                    f"{names[number[line]]!r}, {distance[line] * every:g} s after the one before it",
-                    expected="one reading a step",
-                    remedy="take the readings that came twice out, or say windows.every",
-                )
-            corrections = int((np.abs(distance - ahead) > _ALIKE)[~first].sum())
-        ahead[first] = 1
-        holes = int((ahead - 1).sum())
-        # A hole that no window can bridge need not be longer than a window (sensors pause for weeks), but whole strides
-        # must be taken out of it, so that windows begin where they would have begun.
-        longest = max(cut.steps + cut.horizon, cut.fill + 1) + 1
-        ahead = np.where(ahead > longest, longest + (ahead - longest) % cut.stride, ahead)
-        place = np.cumsum(ahead) - 1
-        group = np.full(int(place[-1]) + 1, -1, dtype=np.int64)
-        group[place] = number
-        # A hole belongs to the group around it; between groups there are none.
-        empty = group < 0
-        group[empty] = np.maximum.accumulate(np.where(empty, -1, group))[empty]
-        clock = None
-        if moments is not None:
-            clock = np.interp(np.arange(len(group)), place, moments)
-        return cls(place, group, clock, every, corrections, holes)
-
-    def laid(self, values: npt.NDArray[Any]) -> Floats:
-        """Values of the sorted readings on the grid, NaN in the holes."""
-        line = np.full(len(self.group), np.nan)
-        line[self.place] = values
-        return line
-
-    @cached_property
-    def last(self) -> npt.NDArray[np.int64]:
-        """For each step, the last step of its group."""
-        ends = np.flatnonzero(np.append(self.group[1:] != self.group[:-1], True))
-        return ends[np.searchsorted(ends, np.arange(len(self.group)))]
-
-    @cached_property
-    def first(self) -> npt.NDArray[np.int64]:
-        """For each step, the first step of its group."""
-        begins = np.flatnonzero(np.append(True, self.group[1:] != self.group[:-1]))
-        return begins[np.searchsorted(begins, np.arange(len(self.group)), side="right") - 1]
-
-    def starts(self, filled: Floats, readings: Floats, cut: Windows) -> npt.NDArray[np.int64]:
-        """Where whole windows begin whose last reading is a real one."""
-        broken = np.concatenate(([0], np.cumsum(np.isnan(filled).any(axis=0))))
-        begin = np.arange(len(self.group))
-        begin = begin[(begin - self.first) % cut.stride == 0]
-        begin = begin[begin + cut.steps + cut.horizon - 1 <= self.last[begin]]
-        whole = broken[begin + cut.steps] == broken[begin]
-        real = ~np.isnan(readings[:, begin + cut.steps - 1]).any(axis=0)
-        found: npt.NDArray[np.int64] = begin[whole & real]
-        return found
-
-    def longest(self, filled: Floats) -> int:
-        """Readings in the longest stretch of one group without a gap."""
-        good = (~np.isnan(filled)).all(axis=0).astype(int).tolist()
-        most, run, owner = 0, 0, -1
-        for there, group in zip(good, self.group.tolist(), strict=True):
-            run = run + 1 if there and group == owner else there
-            owner, most = group, max(most, run)
-        return most
-
-    def span(self, starts: npt.NDArray[np.int64], cut: Windows) -> tuple[Floats, Floats]:
-        """When each window begins, and when what is forecast from it ends, in seconds."""
-        assert self.clock is not None and self.every is not None
-        return self.clock[starts], self.clock[starts + cut.steps - 1] + cut.horizon * self.every
-
-
 def _targets(
     table: Mapping[str, npt.NDArray[Any]],
     columns: Columns,
     cut: Windows,
     channels: tuple[str, ...],
     labels: LabelKind,
-    grid: _Grid,
+    grid: Grid,
     order: npt.NDArray[np.int64],
     readings: Floats,
     starts: npt.NDArray[np.int64],
@@ -288,7 +193,7 @@ def _targets(
     return np.stack([line[last] for line in laid], axis=1), None
 
 
-def _laid_label(values: npt.NDArray[Any], grid: _Grid) -> npt.NDArray[Any]:
+def _laid_label(values: npt.NDArray[Any], grid: Grid) -> npt.NDArray[Any]:
     if values.dtype.kind == "f":
         return grid.laid(values)
     line = np.full(len(grid.group), None, dtype=object)
@@ -383,7 +288,7 @@ def _every(
     if not medians:
         raise DataError("no series has two readings", expected="series of at least two readings")
     every = float(np.median(list(medians.values()))) if cut.every is None else seconds(cut.every)
-    other = {name: median for name, median in medians.items() if abs(median - every) > _ALIKE * every}
+    other = {name: median for name, median in medians.items() if abs(median - every) > ALIKE * every}
     if other:
         few = ", ".join(f"{name} every {median:g} s" for name, median in list(other.items())[:3])
         raise DataError(
@@ -392,24 +297,3 @@ def _every(
             remedy="resample those series, leave them out, or say windows.every",
         )
     return every
-
-
-def _filled(line: Floats, grid: _Grid, most: int) -> Floats:
-    """A channel with holes of up to `most` steps bridged by a straight line, within one group."""
-    missing = np.isnan(line)
-    if not most or not missing.any():
-        return line
-    known = np.flatnonzero(~missing)
-    bridged = line.copy()
-    if not len(known):
-        return bridged
-    at = np.flatnonzero(missing)
-    right = np.searchsorted(known, at)
-    inside = (right > 0) & (right < len(known))
-    at, right = at[inside], right[inside]
-    before, after = known[right - 1], known[right]
-    short = (after - before - 1 <= most) & (grid.group[before] == grid.group[after])
-    at, before, after = at[short], before[short], after[short]
-    share = (at - before) / (after - before)
-    bridged[at] = line[before] * (1 - share) + line[after] * share
-    return bridged

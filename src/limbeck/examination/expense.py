@@ -98,15 +98,15 @@ def time_needed(spent: Expense, recipe: Recipe, rows: int, live: bool, taught: b
     budget, epoch = Budget.parse(recipe.budget), steps_per_epoch(rows, recipe.training.batch)
     each = spent.step + (spent.asking if live else 0.0)
     steps = budget.steps(epoch, each)
-    once = recipe.control and taught
+    once, seeds = recipe.control and taught, len(recipe.all_seeds())
     recording = 0.0 if live or not taught else spent.asking * epoch * (recipe.record or 1)
     validating = min(VALIDATIONS, math.ceil(steps / epoch)) * spent.validation
     training = steps * each + validating + (steps * spent.step + validating if once else 0.0)
-    total = recording + training * len(recipe.all_seeds())
+    total = recording + training * seeds
     evidence = (
         f"estimate: {budget} is {steps:,} steps ({steps / epoch:.3g} passes over {rows:,} rows); a step takes "
         f"{1e3 * spent.step:.3g} ms and the teacher {1e3 * spent.asking:.3g} ms a batch, measured here; with "
-        f"{'its control, ' if once else ''}{len(recipe.all_seeds())} seed(s)"
+        f"{'its control, ' if once else ''}{seeds} seed{'' if seeds == 1 else 's'}"
         f"{f', a recording of {_time(recording)}' if recording else ''} and validation about {_time(total)}"
     )
     if budget.unit == "seconds" and steps < max(FEWEST_STEPS, epoch):

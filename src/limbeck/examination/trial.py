@@ -115,10 +115,11 @@ def followed(looks: Sequence[Look], batches: int) -> list[Finding]:
     last = looks[-1]
     before = [look for look in looks if look.seconds <= last.seconds * 2 / 3][-1]
     epochs = last.steps / max(1, batches)
+    earlier = f"; after {before.seconds:.0f} s it was {before.seen:.1%} and {before.unseen:.1%}" if before.steps else ""
     evidence = (
         f"after {last.seconds:.0f} s ({last.steps:,} steps, {epochs:.0f} passes) it agrees with its teacher on "
-        f"{last.seen:.1%} of the rows it trained on and {last.unseen:.1%} of others ({looks[0].unseen:.1%} untrained); "
-        f"{before.seconds:.0f} s in it was {before.seen:.1%} and {before.unseen:.1%}"
+        f"{last.seen:.1%} of the rows it trained on and {last.unseen:.1%} of others "
+        f"({looks[0].unseen:.1%} untrained){earlier}"
     )
     rising = last.seen - before.seen >= FLAT or last.unseen - before.unseen >= FLAT
     if last.seen < FOLLOWS and not rising and epochs >= FEWEST_EPOCHS:

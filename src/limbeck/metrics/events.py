@@ -65,7 +65,7 @@ def _precision_by_recall(logits: Tensor, happened: Tensor, event: str) -> Panel:
     data = {
         "x": recall[shown].tolist(),
         "y": precision[shown].tolist(),
-        "x_label": "recall: share of the events that are announced",
-        "y_label": "precision: share of the announcements that are right",
+        "x_label": "recall: announced share of the events",
+        "y_label": "precision: right share of the alarms",
     }
     return Panel("precision_recall", f"Precision and recall of {event}", "curve", data)

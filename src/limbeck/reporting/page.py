@@ -241,7 +241,7 @@ def _validation(history: History, unit: Unit, anchor: str) -> Markup | None:
         f"{NAMES['control' if who == 'control' else 'student'].lower()} ends at {unit.write(band.mean[-1])}"
         for who, band in history.validation.items()
     ]
-    alt = f"Validation {unit.label.lower()} by {history.x_label}: {'; '.join(words)}"
+    alt = f"Validation {unit.spoken} by {history.x_label}: {'; '.join(words)}"
     return validation_chart(history.validation, unit, history.x_label, alt=alt, name=f"{anchor}-validation")
 
 

@@ -215,7 +215,7 @@ def _line(row: Mapping[str, Any], data: Mapping[str, Any], prefix: str) -> Line:
 
 
 def _line_note(data: Mapping[str, Any]) -> str:
-    said = "The solid line are the readings, with dots those to come; the dotted line is the teacher's forecast."
+    said = "The solid line shows the readings, its dots those to come, and the dotted line the teacher's forecast."
     if data["interval"]:
         low, high = data["interval"]
         said += f" The band reaches from its quantile {low:g} to {high:g}."

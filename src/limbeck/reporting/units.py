@@ -65,6 +65,11 @@ class Unit:
     style: Style
     better: Literal["higher", "lower"] | None
 
+    @property
+    def spoken(self) -> str:
+        """The label inside a sentence; what is written in capitals stays so."""
+        return self.label[:1].lower() + self.label[1:] if self.label[1:2].islower() else self.label
+
     def write(self, value: float) -> str:
         """The value with its unit, such as `97.21 %` or `61,706`."""
         return f"{self.number(value)}{self.suffix(value)}"

@@ -60,13 +60,13 @@ def _without_control(record: RunRecord, unit: Unit, students: list[float]) -> Ve
     if record.teacher is None:
         return Verdict(
             "alone",
-            f"Trained without a teacher: {unit.label.lower()} {score}.",
+            f"Trained without a teacher: {unit.spoken} {score}.",
             f"Measured {known}. There is no teacher, so there is nothing to compare with.",
         )
     return Verdict(
         "uncontrolled",
         "Nothing here shows that the teacher helped.",
-        f"The student reached {unit.label.lower()} {score} {known}, but the run has no control: the same student "
+        f"The student reached {unit.spoken} {score} {known}, but the run has no control: the same student "
         "trained alone on the labels. Run it again with `control: true`.",
     )
 
@@ -76,9 +76,9 @@ def _one_seed(unit: Unit, student: float, control: float) -> Verdict:
     if unit.better is None:
         return _undirected(unit, unit.difference(student - control), 1)
     title = {
-        1: f"{unit.difference(student - control)} of {unit.label.lower()} with the teacher, in one seed.",
-        0: f"No difference in {unit.label.lower()} with the teacher, in one seed.",
-        -1: f"{unit.difference(student - control)} of {unit.label.lower()}: worse than alone, in one seed.",
+        1: f"{unit.difference(student - control)} of {unit.spoken} with the teacher, in one seed.",
+        0: f"No difference in {unit.spoken} with the teacher, in one seed.",
+        -1: f"{unit.difference(student - control)} of {unit.spoken}: worse than alone, in one seed.",
     }[gain]
     return Verdict(
         "single",
@@ -96,7 +96,7 @@ def _several_seeds(record: RunRecord, unit: Unit, pairs: list[tuple[float, float
         return _undirected(unit, shown, len(pairs))
     sign = 1 if unit.better == "higher" else -1
     students, controls = [sign * s for s, _ in pairs], [sign * c for _, c in pairs]
-    amount = f"{shown} of {unit.label.lower()}"
+    amount = f"{shown} of {unit.spoken}"
     count = len(pairs)
     if min(students) > max(controls):
         return Verdict(
@@ -148,7 +148,7 @@ def _undirected(unit: Unit, shown: str, count: int) -> Verdict:
     over = f"over {count} seeds" if count > 1 else "in one seed"
     return Verdict(
         "unknown",
-        f"Student minus student alone: {shown} {unit.label.lower()}, {over}.",
+        f"Student minus student alone: {shown} {unit.spoken}, {over}.",
         "The record does not say whether more of it is better, so it is not judged here.",
     )
 

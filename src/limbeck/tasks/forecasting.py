@@ -284,8 +284,7 @@ class Forecasting:
             there, steps = torch.isfinite(truth), self.quantile_values(said)
             inside = (truth >= steps[..., 0]) & (truth <= steps[..., -1])
             values["coverage"] = float(inside[there].double().mean())
-            pinball = self._pinball(said, truth, there) * (self.scale or 1.0) / 2
-            values["pinball"] = float(pinball[there].mean())
+            values["pinball"] = float(self._pinball(said, truth, there)[there].mean()) * (self.scale or 1.0) / 2
         if self.has_event:
             happens, certain = self.event_labels(truth)
             values |= event_metrics(self.event(said)[certain], happens[certain])
@@ -314,7 +313,7 @@ class Forecasting:
         return values
 
     def decode(self, outputs: Float[Tensor, "rows outputs"], classes: Sequence[str]) -> list[Mapping[str, object]]:
-        """For each row the forecast by step, its quantiles, and the event's probability."""
+        """For each row the forecast by step (the median), the other quantiles, and the event's probability."""
         said = outputs.detach().float().cpu()
         steps, points = self.quantile_values(said), self.values(said).tolist()
         chances = torch.sigmoid(self.event(said)).tolist() if self.has_event else []
@@ -322,7 +321,8 @@ class Forecasting:
         for row, point in enumerate(points):
             answer: dict[str, object] = {"forecast": dict(zip(classes, point, strict=True))}
             for place, level in enumerate(self.quantiles):
-                answer[f"quantile {level:g}"] = dict(zip(classes, steps[row, :, place].tolist(), strict=True))
+                if level != 0.5:
+                    answer[f"quantile {level:g}"] = dict(zip(classes, steps[row, :, place].tolist(), strict=True))
             if chances:
                 answer |= {"event": self.event_name, "probability": chances[row]}
             answers.append(answer)

@@ -32,7 +32,7 @@ SUFFIXES = (".npz", ".npy", ".safetensors", ".pt")
 
 _INPUTS = ("inputs", "x", "images")
 _LABELS = ("labels", "label", "y", "targets")
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)

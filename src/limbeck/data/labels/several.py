@@ -1,6 +1,6 @@
 """Several classes for each row: a 0/1 column for each class, or a list of class names for each row.
 
-A row whose numbers are all -1 (or whose list is None) has no label.
+A row with -1 in any column (or whose list is None) has no label; one with an empty list has none of the classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,13 +63,20 @@ def summary(
 
 
 def _named(labels: Any) -> bool:
-    """Whether rows are texts or lists of names, and no numbers."""
-    if isinstance(labels, Tensor):
+    """Whether rows are texts or lists of names, and no numbers; lists that are all empty name nothing."""
+    if isinstance(labels, Tensor) or (isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf"):
         return False
-    first = next((row for row in labels if row is not None), None)
-    if isinstance(first, str | bytes):
+    rows = [row for row in labels if not _nothing(row)]
+    if any(isinstance(row, str | bytes) for row in rows):
         return True
-    return isinstance(first, list | tuple | set | np.ndarray) and any(isinstance(name, str) for name in first)
+    lists = [row for row in rows if isinstance(row, list | tuple | set | frozenset | np.ndarray)]
+    names = [name for row in lists for name in row]
+    return len(lists) > 0 and all(isinstance(name, str | bytes) for name in names)
+
+
+def _nothing(row: object) -> bool:
+    """Whether a row has no label: None, or the NaN that a table holds in its place."""
+    return row is None or (isinstance(row, float) and row != row)
 
 
 def _lists(labels: Any, split: str, rows: int) -> list[list[str] | None]:
@@ -79,13 +86,13 @@ def _lists(labels: Any, split: str, rows: int) -> list[list[str] | None]:
         )
     found: list[list[str] | None] = []
     for row in labels:
-        if isinstance(row, str):
-            text = row
+        if isinstance(row, str | bytes):
+            text = classes.word(row)
             for separator in _SEPARATORS[1:]:
                 text = text.replace(separator, _SEPARATORS[0])
             found.append([name.strip() for name in text.split(_SEPARATORS[0]) if name.strip()])
         else:
-            found.append(None if row is None else [classes.word(name) for name in row])
+            found.append(None if _nothing(row) else [classes.word(name) for name in row])
     return found
 
 
