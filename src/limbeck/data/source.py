@@ -115,8 +115,7 @@ def load(
     """
     raw, asked = _asked(_raw(source, path), {"test": test, "valid": valid})
     read, own, groups = _checked(raw, labels)
-    if split in (None, "groups"):
-        _check_apart(own, groups)
+    _check_apart(own, groups, split)
     partition = Partition(
         split or ("groups" if raw.groups else "random"),
         seed,
@@ -247,18 +246,23 @@ def _group_numbers(raw: Raw, counts: Mapping[str, int]) -> tuple[tuple[str, ...]
     return names, {split: torch.from_numpy(np.searchsorted(names, found)) for split, found in named.items()}
 
 
-def _check_apart(own: Mapping[str, TensorRows], names: Sequence[str]) -> None:
-    """Refuses a source whose own splits share a group: what a model knows of a person would pass for skill."""
+def _check_apart(own: Mapping[str, TensorRows], names: Sequence[str], split: str | None) -> None:
+    """Refuses a source whose own splits share a group: what a model knows of a person would pass for skill.
+
+    A person who asks for another way of splitting than by group accepts it.
+    """
+    if split not in (None, "groups"):
+        return
     seen: dict[int, str] = {}
-    for split, rows in own.items():
+    for own_split, rows in own.items():
         for number in [] if rows.groups is None else torch.unique(rows.groups).tolist():
             if number in seen:
                 raise DataError(
-                    f"the group {names[number]!r} is in the source's own {seen[number]} and in its {split} split",
+                    f"the group {names[number]!r} is in the source's own {seen[number]} and in its {own_split} split",
                     expected="splits that share no group",
                     remedy="put all its rows into one split; or say split: random (or time) to accept it",
                 )
-            seen[number] = split
+            seen[number] = own_split
 
 
 def _moments(raw: Raw) -> tuple[Tensor, Tensor] | None:
