@@ -65,8 +65,10 @@ def test_the_command_line(recipe: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "1 warning," in out and "nearly flat" in out and err == ""
     assert call("doctor", str(recipe), "--no-probe", "--quiet", "--strict", "--set", hot) == 9
     capsys.readouterr()
-    assert call("doctor", str(recipe), "--no-probe", "--quiet", "--set", "data.seed=1") == 9
-    assert "trained on test rows" in " ".join(capsys.readouterr().out.split())
+    assert call("doctor", str(recipe), "--no-probe", "--json", "--set", "data.seed=1") == 9
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["exit_code"] == 9
+    assert answer["recipes"][0]["findings"][0]["subject"] == "the teacher was trained on test rows"
     assert call("doctor", str(recipe), "--no-probe", "--set", "student=mpl") == 4
     assert call("doctor", "none.yaml") == 2
 
