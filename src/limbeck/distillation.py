@@ -42,8 +42,8 @@ def distill(
     """Makes a student that behaves like its teacher, beside the same student trained alone.
 
     Args:
-        teacher: A module, a run or its folder, a recording, a model's text, a list of these (an ensemble); None trains
-            the student on the labels alone.
+        teacher: A module, a run or its folder, a recording, a model's text, {"model": one of these, "classes": what it
+            calls the data's classes}, a list of these (an ensemble); None trains the student on the labels alone.
         student: A model's text such as `cnn(size=16)`, a module (its weights are the start; a copy is trained), or a
             function without arguments that builds one (called under each seed).
         data: A known name, a file or folder, `hf:NAME`, (inputs, labels), a torch or Hugging Face data set, a generator
@@ -152,13 +152,13 @@ def written_down(
     named = _named(teacher)
     recipe = Recipe.make(
         data=spec,
-        teacher=named if claims is None or named is None else {"model": named, "claims": claims},
+        teacher=named if claims is None or named is None else {**_member(named), "claims": claims},
         student=_named(student),
         objective=repr(objective) if isinstance(objective, Objective) else objective,
         **more,
     )
     given = Given(
-        None if isinstance(teacher, str | Path) else teacher,
+        None if isinstance(named, dict) or isinstance(teacher, str | Path) else teacher,
         None if isinstance(student, str | Path) else student,
         _splits(None if source != "<object>" else data, valid, test),
     )
@@ -169,9 +169,15 @@ def _named(what: Any) -> Any:
     """How an object stands in a recipe: texts as they are, others by what they are."""
     if what is None or isinstance(what, str):
         return what
+    if isinstance(what, dict) and isinstance(what.get("model"), str | Path):
+        return {**what, "model": str(what["model"])}
     if isinstance(what, Path):
         return str(what)
     return f"<{type(what).__name__}>"
+
+
+def _member(named: Any) -> dict[str, Any]:
+    return named if isinstance(named, dict) else {"model": named}
 
 
 def _splits(data: Any, valid: Any, test: Any) -> Any:

@@ -1,6 +1,6 @@
 """Text, module or list -> teacher: everything that can teach, behind one seam."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx import OnnxTeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
+from limbeck.teachers.renamed import RenamedTeacher
 from limbeck.teachers.skops import open_skops
+
+_MEMBER = ("model", "weight", "classes")
 
 
 def teacher(what: Any, shape: Shape) -> Teacher:
@@ -26,8 +29,9 @@ def teacher(what: Any, shape: Shape) -> Teacher:
 
     Args:
         what: A `Teacher`; a module or `Model`; a run folder; a recording's folder; a text as in `limbeck models`; a
-            fitted estimator (it has `predict_proba` or `predict`); a function that answers rows with logits; or a list
-            of these, each alone or as (weight, teacher) or {"model": ..., "weight": ...}, which becomes an ensemble.
+            fitted estimator (it has `predict_proba` or `predict`); a function that answers rows with logits; {"model":
+            one of these, "classes": {the data's class: the teacher's, or a list}}; or a list of these, each alone or
+            as (weight, teacher) or {"model": ..., "weight": ...}, which becomes an ensemble.
         shape: What it must fit.
 
     Raises:
@@ -40,6 +44,8 @@ def teacher(what: Any, shape: Shape) -> Teacher:
         return ModuleTeacher(model(what, shape), type(what).__name__)
     if isinstance(what, str | Path):
         return _read(str(what), shape)
+    if isinstance(what, Mapping):
+        return _member(what, shape)[1]
     if isinstance(what, Sequence):
         return EnsembleTeacher([_member(entry, shape) for entry in what])
     if isinstance(what, Teacher):
@@ -109,6 +115,13 @@ def _made(kind: Any, call: Call, first: Any) -> Teacher:
 def _member(entry: Any, shape: Shape) -> tuple[float, Teacher]:
     if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], int | float):
         return float(entry[0]), teacher(entry[1], shape)
-    if isinstance(entry, dict):
-        return float(entry.get("weight", 1.0)), teacher(entry["model"], shape)
+    if isinstance(entry, Mapping):
+        if strange := [key for key in entry if key not in _MEMBER] or "model" not in entry:
+            raise TeacherError(
+                f"a teacher has the key {strange[0]!r}" if isinstance(strange, list) else "a teacher has no model",
+                expected=f"the keys {', '.join(_MEMBER)}",
+            )
+        found = teacher(entry["model"], shape)
+        classes = entry.get("classes")
+        return float(entry.get("weight", 1.0)), RenamedTeacher(found, classes) if classes else found
     return 1.0, teacher(entry, shape)

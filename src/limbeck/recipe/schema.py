@@ -32,11 +32,18 @@ class Member(Strict):
         weight: Share of this teacher's probabilities, above 0; weights are divided by their sum.
         claims: What it should score in the task's chosen metric (0.93 for 93 % accuracy), checked before training; None
             takes what a run recorded of itself, if it is one.
+        classes: What the teacher calls classes that it does not call as the data does: {cat: tabby}, or several for
+            one, whose probabilities are summed: {dog: [beagle, pug]}.
     """
 
     model: str = Field(min_length=1)
     weight: float = Field(default=1.0, gt=0)
     claims: float | None = None
+    classes: dict[str, Annotated[tuple[str, ...], BeforeValidator(spellings.names)]] = Field(default_factory=dict)
+
+    def named(self) -> str | dict[str, Any]:
+        """What the catalog takes: the model's text, with the names of its classes where any are said."""
+        return {"model": self.model, "classes": self.classes} if self.classes else self.model
 
 
 class TrainingSpec(Strict):
@@ -213,9 +220,12 @@ class Recipe(Strict):
         """Where the run goes: `to`, or else runs/NAME."""
         return self.to if self.to is not None else Path("runs") / (self.name or "run")
 
-    def teacher_text(self) -> str | list[tuple[float, str]] | None:
-        """The teacher as the catalog takes it: a text, (weight, text) for each of several, or None."""
-        members = [(member.weight, member.model) for member in self.teacher]
+    def teacher_text(self) -> str | dict[str, Any] | list[tuple[float, str | dict[str, Any]]] | None:
+        """The teacher as the catalog takes it: a text, (weight, text) for each of several, or None.
+
+        In place of a text stands {"model": text, "classes": names} where the teacher's classes have other names.
+        """
+        members = [(member.weight, member.named()) for member in self.teacher]
         return members if len(members) > 1 else members[0][1] if members else None
 
     def all_seeds(self) -> range:
@@ -288,8 +298,8 @@ def _empty(value: object) -> bool:
 
 
 def _plain_teacher(members: tuple[Member, ...]) -> object:
-    if any(member.claims is not None for member in members):
-        return [member.model_dump(exclude_none=True) for member in members]
+    if any(member.claims is not None or member.classes for member in members):
+        return [_said(member.model_dump(mode="json")) for member in members]
     if len(members) == 1 and members[0].weight == 1:
         return members[0].model
     if all(member.weight == 1 for member in members):
