@@ -14,11 +14,14 @@ install: $(INSTALLED) ## .venv with both distributions and the test tools
 demo: $(INSTALLED) ## a teacher, a small student and the same student alone on digits, with a report; minutes on two cores
 	$(BIN)/limbeck demo
 
+# One process for each core and one thread in each: the networks are small, and threads would only wait for each other.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+
 test: $(INSTALLED) ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(TESTS) -m "not slow"
 
 test-all: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: $(INSTALLED) ## style, types, layers, file sizes
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The teacher of recipes/forest.yaml: boosted trees on scikit-learn's digits as a table of 64 numbers.
 
-    python recipes/forest.py runs/forest-teacher.skops
+python recipes/forest.py runs/forest-teacher.skops
 """
 
 import argparse
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skops.io import dump
 from sklearn.ensemble import HistGradientBoostingClassifier
+from skops.io import dump
 
 from limbeck.data.source import load
 

@@ -6,6 +6,7 @@ from small_runs import SETTLED, small
 from torch import nn
 
 from limbeck import distill
+from limbeck.catalog.models import Shape
 from limbeck.catalog.teachers import teacher
 from limbeck.data.source import load
 from limbeck.errors import TeacherError
@@ -20,6 +21,7 @@ from limbeck.teachers.renamed import RenamedTeacher, merged
 
 THEIRS = ("tabby", "beagle", "car", "pug")
 OURS = ("cat", "dog", "car")
+SHAPE = Shape((6,), 3, OURS, torch.zeros(6), torch.ones(6))
 NAMES = {"cat": "tabby", "dog": ["beagle", "pug"]}
 
 
@@ -35,7 +37,7 @@ def data():
 
 
 def test_probabilities_of_finer_classes_are_summed_and_names_follow_the_data():
-    found = teacher({"model": network(), "classes": NAMES}, None)
+    found = teacher({"model": network(), "classes": NAMES}, SHAPE)
     assert isinstance(found, Teacher)
     found.prepare(Needs(), OURS)
     rows = data().train
@@ -64,15 +66,15 @@ def test_merging_is_stable_and_keeps_single_classes_bit_for_bit():
 )
 def test_names_that_do_not_fit_are_refused(names, message):
     with pytest.raises(TeacherError, match=message):
-        RenamedTeacher(teacher(network(), None), names).prepare(Needs(), OURS)
+        RenamedTeacher(teacher(network(), SHAPE), names).prepare(Needs(), OURS)
     with pytest.raises(TeacherError, match="the key 'clases'"):
-        teacher({"model": network(), "clases": names}, None)
+        teacher({"model": network(), "clases": names}, SHAPE)
     with pytest.raises(TeacherError, match="no model"):
-        teacher({"classes": names}, None)
+        teacher({"classes": names}, SHAPE)
 
 
 def test_another_map_is_another_teacher():
-    prints = {RenamedTeacher(teacher(network(), None), names).fingerprint for names in (NAMES, {"cat": "pug"}, {})}
+    prints = {RenamedTeacher(teacher(network(), SHAPE), names).fingerprint for names in (NAMES, {"cat": "pug"}, {})}
     assert len(prints) == 3
 
 
