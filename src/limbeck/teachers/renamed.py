@@ -39,7 +39,7 @@ class RenamedTeacher:
         self.name = teacher.name
         self.views = teacher.views
         self.fingerprint = self._combined()
-        self._places: tuple[Tensor, ...] = ()
+        self._counts: list[int] = []
 
     def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
         """Prepares the teacher for its own classes.
@@ -65,8 +65,7 @@ class RenamedTeacher:
             )
         self.teacher.prepare(replace(needs, soft=frozenset(), logits=True), asked)
         self.fingerprint = self._combined()
-        counts = [len(self.classes.get(name, (name,))) for name in classes]
-        self._places = torch.arange(len(asked)).split(counts)
+        self._counts = [len(self.classes.get(name, (name,))) for name in classes]
 
     def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
         """Asks the teacher.
@@ -85,7 +84,7 @@ class RenamedTeacher:
         said = self.teacher.signals(batch)
         if said.logits is None:
             raise TeacherError(f"{self.name} says no dense logits", expected="a teacher that says all its logits")
-        return Signals.dense(merged(said.logits, self._places), said.features, said.said)
+        return Signals.dense(merged(said.logits, self._counts), said.features, said.said)
 
     def to(self, device: torch.device) -> "RenamedTeacher":
         """Moves the teacher to a device, and returns itself."""
@@ -102,12 +101,15 @@ class RenamedTeacher:
         return hashlib.sha256(f"renamed|{content}".encode()).hexdigest()[:32]
 
 
-def merged(
-    logits: Float[Tensor, "*rows theirs"], places: Sequence[Int[Tensor, " some"]]
-) -> Float[Tensor, "*rows classes"]:
-    """The logarithm of the summed exponentials at each group of places; a group of one is left as it is."""
+def merged(logits: Float[Tensor, "*rows theirs"], counts: Sequence[int]) -> Float[Tensor, "*rows classes"]:
+    """The logarithm of the summed exponentials of so many neighbours each; one alone is left as it is.
+
+    Args:
+        logits: The teacher's, those that are merged side by side.
+        counts: How many make up each class; their sum is the number of logits.
+    """
     parts = [
-        logits[..., group] if len(group) == 1 else torch.logsumexp(logits[..., group].float(), dim=-1, keepdim=True)
-        for group in places
+        part if part.shape[-1] == 1 else torch.logsumexp(part.float(), dim=-1, keepdim=True).to(part.dtype)
+        for part in logits.split(list(counts), dim=-1)
     ]
-    return torch.cat([part.to(logits.dtype) for part in parts], dim=-1)
+    return torch.cat(parts, dim=-1)
