@@ -89,6 +89,20 @@ MUTATIONS_OF_TASKS = [
         "reference and attentive",
     ),
     Mutation(
+        "an ensemble takes the mean of logits of an event",
+        "tasks/forecasting.py",
+        (("found[..., -1] = binary_mean", "_ = binary_mean"),),
+        "test_ensembles.py",
+        "event",
+    ),
+    Mutation(
+        "an ensemble takes numbers for logits of classes",
+        "tasks/regression.py",
+        (("return mean_of_numbers(answers, weights)", "return mean_of_numbers(answers, weights).log_softmax(dim=-1)"),),
+        "test_ensembles.py",
+        "numbers",
+    ),
+    Mutation(
         "an unknown reading is a zero",
         "tasks/forecasting.py",
         (("return torch.where(there, said - labels", "return torch.where(there | ~there, said - labels"),),
@@ -104,11 +118,11 @@ MUTATIONS_OF_TASKS = [
     ),
     Mutation(
         "pinball upside down",
-        "tasks/forecasting.py",
+        "metrics/values.py",
         (
             (
-                "torch.maximum(levels * above, (levels - 1) * above)",
-                "torch.maximum((1 - levels) * above, -levels * above)",
+                "torch.maximum(shares * above, (shares - 1) * above)",
+                "torch.maximum((1 - shares) * above, -shares * above)",
             ),
         ),
         AHEAD,

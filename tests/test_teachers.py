@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from limbeck.data.augment import Augmentation, parse
 from limbeck.data.rows import Rows, TensorRows
 from limbeck.data.source import load
-from limbeck.divergences import kl
+from limbeck.divergences import kl, log_mean
 from limbeck.errors import RecordingError, TeacherError
 from limbeck.model import Model
 from limbeck.objective import Needs
@@ -25,7 +25,7 @@ from limbeck.recorder import record
 from limbeck.signals import Batch, Signals
 from limbeck.students import cnn, mlp
 from limbeck.tasks.classification import Classification
-from limbeck.teachers.ensemble import EnsembleTeacher, log_mean
+from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.module import ModuleTeacher, Seal
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher

@@ -5,6 +5,7 @@ storage or masks. `targets` decides over which symbols it is taken (all of them,
 divergence written here is right for every kind of recording that can serve it.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -55,6 +56,36 @@ def binary_kl(
     happens = torch.sigmoid(theirs) * (functional.logsigmoid(theirs) - functional.logsigmoid(ours))
     stays_away = torch.sigmoid(-theirs) * (functional.logsigmoid(-theirs) - functional.logsigmoid(-ours))
     return happens + stays_away
+
+
+def log_mean(
+    logits: Sequence[Float[Tensor, "*rows classes"]], weights: Sequence[float]
+) -> Float[Tensor, "*rows classes"]:
+    """Log of the weighted mean of softmax(logits), computed without leaving log space.
+
+    Args:
+        logits: One tensor for each model.
+        weights: One weight for each model, greater than 0, that sum to 1.
+    """
+    return _log_mean([tempered(model, 1.0) for model in logits], weights)
+
+
+def binary_mean(logits: Sequence[Float[Tensor, "*events"]], weights: Sequence[float]) -> Float[Tensor, "*events"]:
+    """The logit of the weighted mean of sigmoid(logits), computed without leaving log space.
+
+    Args:
+        logits: One tensor for each model.
+        weights: One weight for each model, greater than 0, that sum to 1.
+    """
+    found = [_wide(model) for model in logits]
+    happens, stays_away = ([functional.logsigmoid(sign * model) for model in found] for sign in (1, -1))
+    return _log_mean(happens, weights) - _log_mean(stays_away, weights)
+
+
+def _log_mean(logarithms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    stacked = torch.stack(list(logarithms))
+    shares = torch.tensor(weights, dtype=stacked.dtype, device=stacked.device).log()
+    return torch.logsumexp(stacked + shares.view(-1, *[1] * (stacked.dim() - 1)), dim=0)
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -15,6 +15,18 @@ def wide(outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
+def mean_of_numbers(answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
+    """The weighted mean of several models' numbers, in at least float32.
+
+    Args:
+        answers: One tensor for each model.
+        weights: One weight for each model, that sum to 1.
+    """
+    found = torch.stack([wide(answer) for answer in answers])
+    shares = torch.tensor(weights, dtype=found.dtype, device=found.device)
+    return (shares.view(-1, *[1] * (found.dim() - 1)) * found).sum(dim=0)
+
+
 class Scaled(nn.Module):
     """outputs · scale + centre, for each quantity.
 

@@ -66,6 +66,13 @@ class Task(Protocol):
         """How many numbers the last layer of a student must give for each row."""
         ...
 
+    def mean(self, answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
+        """What several models say together, their outputs weighted by numbers above 0 that sum to 1.
+
+        The mean of numbers, and for classes and events the logits of the mean probability, in at least float32.
+        """
+        ...
+
     def label_loss(
         self, outputs: Float[Tensor, "*rows classes"], labels: Shaped[Tensor, "*rows"]
     ) -> Float[Tensor, "*rows"]:

@@ -1,8 +1,13 @@
 """Answers that are numbers, held against numbers of which some may be unknown (NaN)."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from limbeck.records import Panel
 
 
 def root_mean_square(errors: Float[Tensor, "..."]) -> float:
@@ -28,3 +33,31 @@ def explained(said: Float[Tensor, "rows quantities"], truth: Float[Tensor, "rows
         if spread > 0:
             found.append(1 - float((ours[there] - known).square().sum()) / spread)
     return sum(found) / len(found) if found else None
+
+
+def pinball(
+    said: Float[Tensor, "*steps quantiles"], truth: Float[Tensor, "*steps"], levels: Sequence[float]
+) -> Float[Tensor, "*steps"]:
+    """The mean over quantiles of the pinball loss; what is unknown (NaN) counts as 0, and has no right to count.
+
+    Args:
+        said: A number for each level.
+        truth: In the same unit, as is the loss.
+        levels: Between 0 and 1.
+    """
+    above = truth.to(said.dtype).nan_to_num()[..., None] - said
+    shares = said.new_tensor(levels)
+    return torch.maximum(shares * above, (shares - 1) * above).mean(dim=-1)
+
+
+def error_by_step(errors: Float[Tensor, "rows steps"]) -> Panel:
+    """The root mean square of the errors at each step, from step 1; steps of which nothing is known are left out."""
+    found = [root_mean_square(column) for column in errors.unbind(dim=1)]
+    there = [step for step, error in enumerate(found) if not math.isnan(error)]
+    data = {
+        "x": [step + 1 for step in there],
+        "y": [found[step] for step in there],
+        "x_label": "steps after the last reading",
+        "y_label": "root mean square error",
+    }
+    return Panel("error_by_step", "Error by step", "curve", data)

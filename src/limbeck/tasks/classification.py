@@ -11,7 +11,7 @@ from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.divergences import kl, tempered
+from limbeck.divergences import kl, log_mean, tempered
 from limbeck.errors import DataError
 from limbeck.metrics.classes import by_class, calibration_error, class_means, confusion, reliability
 from limbeck.metrics.examples import pictures, rounded
@@ -96,6 +96,10 @@ class Classification:
     def output_size(self, classes: Sequence[str]) -> int:
         """One logit for each class."""
         return len(classes)
+
+    def mean(self, answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
+        """The logarithms of the mean probabilities."""
+        return log_mean(answers, weights)
 
     def label_loss(
         self, outputs: Float[Tensor, "*rows classes"], labels: Int[Tensor, "*rows"]

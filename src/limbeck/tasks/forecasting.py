@@ -11,15 +11,15 @@ from pydantic import AllowInfNan, validate_call
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.divergences import binary_kl
+from limbeck.divergences import binary_kl, binary_mean
 from limbeck.errors import DataError, RecipeError
 from limbeck.metrics.events import event_metrics, event_panels
 from limbeck.metrics.examples import shortened, telling
 from limbeck.metrics.known import counted
-from limbeck.metrics.values import mean_absolute, root_mean_square
+from limbeck.metrics.values import error_by_step, mean_absolute, pinball, root_mean_square
 from limbeck.objective import spelled
 from limbeck.records import Panel
-from limbeck.scales import Ahead, wide
+from limbeck.scales import Ahead, mean_of_numbers, wide
 from limbeck.task import LabelKind, Meaning
 
 _SHOWN_READINGS = 96
@@ -234,6 +234,13 @@ class Forecasting:
         said = wide(self.values(outputs))
         return torch.where(there, said - labels.to(said.dtype).nan_to_num(), 0.0) / (self.scale or 1.0), there
 
+    def mean(self, answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
+        """The mean of each step and quantile, and the logit of the event's mean probability."""
+        found = mean_of_numbers(answers, weights)
+        if self.has_event:
+            found[..., -1] = binary_mean([self.event(answer) for answer in answers], weights)
+        return found
+
     def label_loss(
         self, outputs: Float[Tensor, "*rows outputs"], labels: Float[Tensor, "*rows horizon"]
     ) -> Float[Tensor, "*rows"]:
@@ -243,7 +250,9 @@ class Forecasting:
         error (Koenker and Bassett, 1978, https://doi.org/10.2307/1913643; read: memory).
         """
         errors, there = self.errors(outputs, labels)
-        loss = self._pinball(outputs, labels, there) if self.quantiles else errors.square()
+        loss = errors.square()
+        if self.quantiles:
+            loss = 2 * pinball(wide(self.quantile_values(outputs)), labels, self.quantiles) / (self.scale or 1.0)
         mean = torch.where(there, loss, 0.0).sum(dim=-1) / there.sum(dim=-1).clamp(min=1)
         if not self.has_event:
             return mean
@@ -252,13 +261,6 @@ class Forecasting:
         cost = functional.binary_cross_entropy_with_logits(logit, happens.to(logit.dtype), reduction="none")
         crossed = torch.where(happens > 0, self.positive, 1.0) * cost
         return mean + self.event_weight * torch.where(certain, crossed, 0.0)
-
-    def _pinball(self, outputs: Tensor, labels: Tensor, there: Tensor) -> Tensor:
-        said = wide(self.quantile_values(outputs))
-        above = (labels.to(said.dtype).nan_to_num()[..., None] - said) / (self.scale or 1.0)
-        levels = said.new_tensor(self.quantiles)
-        loss = 2 * torch.maximum(levels * above, (levels - 1) * above).mean(dim=-1)
-        return torch.where(there, loss, 0.0)
 
     def metrics(
         self,
@@ -284,7 +286,7 @@ class Forecasting:
             there, steps = torch.isfinite(truth), self.quantile_values(said)
             inside = (truth >= steps[..., 0]) & (truth <= steps[..., -1])
             values["coverage"] = float(inside[there].double().mean())
-            values["pinball"] = float(self._pinball(said, truth, there)[there].mean()) * (self.scale or 1.0) / 2
+            values["pinball"] = float(pinball(steps, truth, self.quantiles)[there].mean())
         if self.has_event:
             happens, certain = self.event_labels(truth)
             values |= event_metrics(self.event(said)[certain], happens[certain])
@@ -343,15 +345,7 @@ class Forecasting:
         """
         said, truth = counted(outputs, labels, known, expected="finite readings")
         errors = self.values(said) - truth.double()
-        by_step = [root_mean_square(column) for column in errors.unbind(dim=1)]
-        there = [step for step, error in enumerate(by_step) if not math.isnan(error)]
-        data = {
-            "x": [step + 1 for step in there],
-            "y": [by_step[step] for step in there],
-            "x_label": "steps after the last reading",
-            "y_label": "root mean square error",
-        }
-        panels = [Panel("error_by_step", "Error by step", "curve", data)]
+        panels = [error_by_step(errors)]
         if self.has_event:
             happens, certain = self.event_labels(truth)
             panels += event_panels(self.event(said)[certain], happens[certain], self.event_name)

@@ -10,7 +10,7 @@ from pydantic import validate_call
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.divergences import binary_kl
+from limbeck.divergences import binary_kl, binary_mean
 from limbeck.errors import DataError
 from limbeck.metrics.classes import binned_error, reliability_data
 from limbeck.metrics.examples import pictures, rounded, telling
@@ -88,6 +88,10 @@ class Multilabel:
     def output_size(self, classes: Sequence[str]) -> int:
         """One logit for each class."""
         return len(classes)
+
+    def mean(self, answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
+        """The logits of each class's mean probability."""
+        return binary_mean(answers, weights)
 
     def label_loss(
         self, outputs: Float[Tensor, "*rows classes"], labels: Float[Tensor, "*rows classes"]

@@ -15,7 +15,7 @@ from limbeck.metrics.known import counted
 from limbeck.metrics.values import explained, mean_absolute, root_mean_square
 from limbeck.objective import spelled
 from limbeck.records import Panel
-from limbeck.scales import Scaled, wide
+from limbeck.scales import Scaled, mean_of_numbers, wide
 from limbeck.task import LabelKind, Meaning
 
 _NAMED = range(2, 9)
@@ -117,6 +117,10 @@ class Regression:
         """The distance from each known label in units of the scale."""
         there, said = torch.isfinite(labels), wide(outputs)
         return self.numbers(torch.where(there, said - labels.to(said.dtype).nan_to_num(), 0.0)), there
+
+    def mean(self, answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:
+        """The mean of each number."""
+        return mean_of_numbers(answers, weights)
 
     def label_loss(
         self, outputs: Float[Tensor, "*rows quantities"], labels: Float[Tensor, "*rows quantities"]

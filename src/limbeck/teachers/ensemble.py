@@ -1,16 +1,15 @@
-"""Several teachers as one: the weighted mean of their probabilities."""
+"""Several teachers as one: the weighted mean of their answers, as the task takes a mean."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
-from limbeck.divergences import tempered
 from limbeck.errors import TeacherError
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
@@ -20,10 +19,11 @@ from limbeck.teachers.protocol import Forgiven, Teacher
 class EnsembleTeacher:
     """A weighted mean of teachers, which is a teacher.
 
-    Its answer is the mean of the members' probabilities at temperature 1 (an arithmetic mean: Hinton, Vinyals and Dean
-    2015, https://arxiv.org/abs/1503.02531, section 5.3, take either the arithmetic or the geometric one; read: memory).
-    Its logits are the logarithms of that mean. At another temperature these logits are softened, as any teacher's are,
-    which is not the mean of the softened members. About a row on which a member is silent it says nothing: the mean of
+    Its answer is what the task says is the mean: of numbers (each step, each quantile) their mean, of classes and of
+    events the mean of the members' probabilities at temperature 1 (an arithmetic mean: Hinton, Vinyals and Dean 2015,
+    https://arxiv.org/abs/1503.02531, section 5.3, take either the arithmetic or the geometric one; read: memory). Its
+    logits are those of that mean. At another temperature these logits are softened, as any teacher's are, which is not
+    the mean of the softened members. About a row on which a member is silent it says nothing: the mean of
     the others would be another teacher's answer.
 
     Args:
@@ -78,7 +78,7 @@ class EnsembleTeacher:
             teacher.fits(rows, augment, augment_seed)
 
     def signals(self, batch: Batch) -> Signals:
-        """The log of the members' mean probabilities, as logits, in at least float32.
+        """The members' mean answer, in at least float32.
 
         Raises:
             TeacherError: When a member moved, or has no dense logits.
@@ -86,7 +86,9 @@ class EnsembleTeacher:
         answers = [teacher.signals(batch) for teacher in self.members]
         logits = [self._logits(teacher, said) for teacher, said in zip(self.members, answers, strict=True)]
         spoke = [said.said for said in answers if said.said is not None]
-        return Signals.dense(log_mean(logits, self.weights), said=torch.stack(spoke).all(dim=0) if spoke else None)
+        return Signals.dense(
+            batch.task.mean(logits, self.weights), said=torch.stack(spoke).all(dim=0) if spoke else None
+        )
 
     def to(self, device: torch.device) -> "EnsembleTeacher":
         """Moves every member to a device, and returns itself."""
@@ -110,17 +112,3 @@ class EnsembleTeacher:
         members = zip(self.weights, self.members, strict=True)
         parts = [f"{weight.hex()}*{teacher.fingerprint}" for weight, teacher in members]
         return hashlib.sha256("|".join(["ensemble", *parts]).encode()).hexdigest()[:32]
-
-
-def log_mean(
-    logits: Sequence[Float[Tensor, "*rows classes"]], weights: Sequence[float]
-) -> Float[Tensor, "*rows classes"]:
-    """Log of the weighted mean of softmax(logits), computed without leaving log space.
-
-    Args:
-        logits: One tensor for each member.
-        weights: One weight for each member, greater than 0, that sum to 1.
-    """
-    logarithms = torch.stack([tempered(member, 1.0) for member in logits])
-    shares = torch.tensor(weights, dtype=logarithms.dtype, device=logarithms.device).log()
-    return torch.logsumexp(logarithms + shares.view(-1, *[1] * (logarithms.dim() - 1)), dim=0)
