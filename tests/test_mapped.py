@@ -110,7 +110,8 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict]]:
     np.savez(folder / "a.npz", x=np.random.default_rng(0).normal(size=(60, 3, 4)), y=np.arange(60) % 3)
     (folder / "splits").mkdir()
     for name in ("train", "test"):
-        csv(folder / "splits" / f"{name}.csv", vitals(40))
+        people = [f"{name} {person}" for person in vitals(40)["person"]]
+        csv(folder / "splits" / f"{name}.csv", {**vitals(40), "person": people})
     bad = vitals(40)
     bad["age"][7] = "old"
     return {
