@@ -171,3 +171,16 @@ def test_a_damaged_run_record_is_said_to_be_damaged(tmp_path: Path, text: str) -
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json is damaged"):
         read_record(tmp_path)
+
+
+def test_a_task_that_learnt_something_of_its_labels_is_still_the_same_task():
+    from limbeck.runfolder import _same_task
+
+    learnt = "forecasting(horizon=2, below=70, scale=3.5)"
+    assert _same_task("forecasting(horizon=2, below=70)", learnt)
+    assert not _same_task("forecasting(horizon=2)", learnt)
+    assert not _same_task("forecasting(horizon=2, below=70, scale=4.0)", learnt)
+    balanced = "classification(select='macro_f1', weights=(0.5, 2.0))"
+    assert _same_task("classification(weights='balanced', select='macro_f1')", balanced)
+    assert not _same_task("classification(weights=(1.0, 1.0), select='macro_f1')", balanced)
+    assert not _same_task("classification(weights='balanced')", balanced)

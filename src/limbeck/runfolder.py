@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.budget import Budget
+from limbeck.catalog.tasks import task
 from limbeck.data.loader import steps_per_epoch
 from limbeck.errors import RunError
+from limbeck.grammar import parse_call
 from limbeck.recipe import Recipe
 from limbeck.records import read_record
 
 RECIPE = "recipe.yaml"
 
 # Not compared key by key: names and places, where a run is trained and watched, and what has an order of its own.
-_FREE = {"name", "to", "device", "trackers", "seed", "seeds", "budget", "chain"}
+_FREE = {"name", "to", "task", "device", "trackers", "seed", "seeds", "budget", "chain"}
 
 
 def started(folder: Path) -> bool:
@@ -87,6 +89,8 @@ def _differences(asked: Recipe, settled: Recipe, rows: int | None) -> Iterator[s
         open_now = new.get(key) == "auto" or (key == "training.threads" and new.get(key) is None)
         if not open_now and not _alike(new.get(key), old.get(key)):
             yield f"{key} was {old.get(key)!r} and is {new.get(key)!r} now"
+    if not _same_task(asked.task, settled.task):
+        yield f"task was {settled.task!r} and is {asked.task!r} now"
     if asked.all_seeds() != settled.all_seeds():
         yield f"the seeds were {list(settled.all_seeds())} and are {list(asked.all_seeds())} now"
     budget = Budget.parse(asked.budget)
@@ -95,6 +99,20 @@ def _differences(asked: Recipe, settled: Recipe, rows: int | None) -> Iterator[s
         steps = budget.steps(epoch or 1)
         if f"{steps} steps" != settled.budget:
             yield f"the budget was {settled.budget} and is {asked.budget} ({steps} steps) now"
+
+
+def _same_task(asked: str, settled: str) -> bool:
+    """Whether two texts are one task, up to what it learnt of the training labels where it was not told."""
+    new, old = parse_call(repr(task(asked)), "task"), parse_call(settled, "task")
+    if new.name != old.name:
+        return False
+    told = {key for key, value in new.keywords.items() if not isinstance(value, str)}
+    learnt = task(settled).learnt - told
+    return all(
+        new.keywords.get(key) == old.keywords.get(key)
+        for key in new.keywords.keys() | old.keywords
+        if key not in learnt
+    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

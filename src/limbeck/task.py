@@ -30,11 +30,12 @@ class Task(Protocol):
     chosen, `higher_is_better` its direction.
 
     A task with arguments keeps each under its own name; `repr` writes the task down as a recipe does, and the catalog
-    reads it back.
+    reads it back. `learnt` are the arguments that `fitted` may fill in.
     """
 
     name: ClassVar[str]
     labels: ClassVar[LabelKind]
+    learnt: ClassVar[frozenset[str]]
     baseline_name: ClassVar[str]
 
     # What depends on a task's arguments: as properties, so that a class may also say it once for all.

@@ -133,10 +133,16 @@ def _recorded(what: str, recipe: Recipe, judge: Task) -> Claim | None:
     if same != judge.name or recipe.data.source.startswith("<"):
         return None
     seed = recipe.seed if recipe.seed in seeds_of(what) else record.chosen_seed
-    values = [r.student.metrics.get(judge.selection) for r in record.results if r.seed == seed]
-    if not values or values[0] is None:
+    results = [result for result in record.results if result.seed == seed]
+    if not results:
         return None
-    return Claim(float(values[0]), f"its own run ({what}, test rows)")
+    if record.selection == judge.selection and _splits(Recipe.read(Path(what) / "recipe.yaml")) == _splits(recipe):
+        return Claim(results[0].validation, f"its own run ({what}, the same rows)")
+    # Other people are another population: what holds for those of the test need not hold for those of the validation.
+    value = results[0].student.metrics.get(judge.selection)
+    if value is None or "groups" in record.data.get("splits", {}).get("test", {}):
+        return None
+    return Claim(float(value), f"its own run ({what}, test rows)")
 
 
 def teachers_training(recipe: Recipe) -> dict[str, Content]:

@@ -43,6 +43,7 @@ class Classification:
 
     name: ClassVar[str] = "classification"
     labels: ClassVar[LabelKind] = "single"
+    learnt: ClassVar[frozenset[str]] = frozenset({"weights"})
     baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"classes"})
     higher_is_better: ClassVar[bool] = True

@@ -57,6 +57,7 @@ class Forecasting:
 
     name: ClassVar[str] = "forecasting"
     labels: ClassVar[LabelKind] = "values"
+    learnt: ClassVar[frozenset[str]] = frozenset({"centre", "scale"})
     baseline_name: ClassVar[str] = "the last reading said again"
 
     @validate_call

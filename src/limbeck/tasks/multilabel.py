@@ -38,6 +38,7 @@ class Multilabel:
 
     name: ClassVar[str] = "multilabel"
     labels: ClassVar[LabelKind] = "several"
+    learnt: ClassVar[frozenset[str]] = frozenset()
     baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"binary"})
     higher_is_better: ClassVar[bool] = True

@@ -40,6 +40,7 @@ class Regression:
 
     name: ClassVar[str] = "regression"
     labels: ClassVar[LabelKind] = "values"
+    learnt: ClassVar[frozenset[str]] = frozenset({"centre", "scale"})
     baseline_name: ClassVar[str] = "the mean of the training labels"
     says: ClassVar[frozenset[Meaning]] = frozenset({"values"})
     selection: ClassVar[str] = "rmse"

@@ -35,6 +35,7 @@ class SequenceLabels:
 
     name: ClassVar[str] = "sequence"
     labels: ClassVar[LabelKind] = "steps"
+    learnt: ClassVar[frozenset[str]] = frozenset()
     baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"classes"})
     higher_is_better: ClassVar[bool] = True
