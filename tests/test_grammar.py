@@ -183,7 +183,7 @@ def test_nothing_is_ever_evaluated(text: str, tmp_path: Path) -> None:
 def test_the_default_objective() -> None:
     made = objective("0.9 * kd(temperature=4) + 0.1 * labels")
     assert repr(made) == "0.9 * kd(temperature=4) + 0.1 * labels"
-    assert made.needs() == Needs(soft=frozenset({(kl, 4.0)}), labels=True)
+    assert made.needs() == Needs(soft=frozenset({(kl, 4.0)}), meaning=frozenset({"classes"}), labels=True)
     assert objective(made) is made
     assert repr(objective("1 * kd(2)")) == "kd(temperature=2)"
     assert objective("kd(temperature=4)").temperature == 4.0
