@@ -266,6 +266,7 @@ class TestRuns:
         assert warned == [text for text in said if text.startswith("warning")]
         assert same_bits(weights(resumed), weights(whole))
 
+    @pytest.mark.slow
     def test_a_healthy_run_is_not_warned(self, healthy: Run) -> None:
         assert healthy.record.findings == ()
 
@@ -283,6 +284,7 @@ class TestRuns:
         assert f"labels drowns {KD}" in page and "Findings</h2>" in page
         assert "Share of each term in the gradient by epoch" in page
 
+    @pytest.mark.slow
     def test_a_student_that_can_do_no_more_is_found(self, teacher: str, tmp_path: Path) -> None:
         torch.manual_seed(0)
         bottleneck = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Tanh(), nn.Linear(3, 10))

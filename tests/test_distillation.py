@@ -269,6 +269,7 @@ def test_progress_is_told_of_every_term(teacher: Run, tmp_path: Path) -> None:
         assert sum(share.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_few_labels_and_a_teacher_beat_few_labels(teacher: Run, tmp_path: Path) -> None:
     """The reason Limbeck exists, small: the worst student that heard the teacher beats the best that did not."""
     run = distill(

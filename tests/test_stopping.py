@@ -70,6 +70,7 @@ def stopped(*arguments: str, once: Path, number: signal.Signals = signal.SIGINT)
     return next(line for line in err.splitlines() if "--resume" in line).partition("try: ")[2]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_command_it_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = stopped("distill", "mine.yaml", "--set", "name=a-run-2", once=Path("runs/a-run-2/metrics.jsonl"))
     assert said == "limbeck distill mine.yaml --set name=a-run-2 --resume"

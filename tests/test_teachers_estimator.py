@@ -299,6 +299,7 @@ for kind, words in ((RandomForestClassifier, {"n_estimators": 20}), (HistGradien
 """
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_another_process(forest: Any, boosted: Any) -> None:
     said = subprocess.run([sys.executable, "-c", FITTED], capture_output=True, text=True, check=True)
     own = [EstimatorTeacher(forest).fingerprint, EstimatorTeacher(boosted).fingerprint]
