@@ -147,7 +147,7 @@ def test_killed_at_random_instants_and_resumed_is_uninterrupted(teacher: str, wh
         while kills < 6 and process.poll() is None and not (to / "recipe.yaml").is_file():
             time.sleep(0.02)
         try:
-            _, errors = process.communicate(timeout=chance.uniform(0.2, 6.0) if kills < 6 else 120)
+            _, errors = process.communicate(timeout=chance.uniform(0.1, 4.0 if attempt else 1.5) if kills < 6 else 120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
