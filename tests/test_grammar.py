@@ -131,7 +131,7 @@ def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
         ("kd / 2", "cannot be read"),
         ("True * kd", "cannot be read"),
         ("kd(temperature=4) kd", "cannot be read"),
-        ("kd(temperature=four)", r"'four' .*\n  expected: a number, a text in quotes"),
+        ("kd(temperature=four)", r"'four' .*\n  expected: a number, a schedule, a text in quotes"),
         ("kd(*[4])", "cannot be read"),
         ("kd(**{'temperature': 4})", r"plain arguments, without \*\*"),
         ("kd(temperature=4, temperature=5)", "each argument once"),

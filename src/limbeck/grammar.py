@@ -1,6 +1,7 @@
 """The one grammar: calls with arguments, weighted and added, read with `ast` and never evaluated.
 
 0.9 * kd(temperature=4) + 0.1 * labels        an objective
+linear(0.9, 0) * kd(temperature=cosine(8, 1)) an objective with numbers that change over the training
 crop(padding=2) + flip                        an augmentation
 cnn(size=16)                                  a student
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from limbeck.errors import RecipeError
+from limbeck.schedules import SHAPES, Schedule
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Call:
 class Term:
     """A call and the weight in front of it (1 where none is written)."""
 
-    weight: float
+    weight: float | Schedule
     call: Call
 
 
@@ -62,13 +64,13 @@ def _tree(text: str, what: str) -> ast.expr:
         raise RecipeError(f"the {what} cannot be read: {error}") from error
 
 
-def _terms(node: ast.expr, text: str, what: str, weight: float) -> list[Term]:
+def _terms(node: ast.expr, text: str, what: str, weight: float | Schedule) -> list[Term]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _terms(node.left, text, what, weight) + _terms(node.right, text, what, weight)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         for number, rest in ((node.left, node.right), (node.right, node.left)):
-            if (factor := _number(number)) is not None:
-                return _terms(rest, text, what, weight * factor)
+            if (factor := _number(number, text, what)) is not None:
+                return _terms(rest, text, what, _product(weight, factor, node, text, what))
     if isinstance(node, ast.Name | ast.Attribute | ast.Call):
         return [Term(weight, _call(node, text, what))]
     raise _unreadable(node, text, what, "a sum of NUMBER * name(argument=value)")
@@ -97,10 +99,13 @@ def _name(node: ast.expr, text: str, what: str) -> str:
     raise _unreadable(node, text, what, "a name, or package.module.name")
 
 
-def _number(node: ast.expr) -> float | None:
+def _number(node: ast.expr, text: str, what: str) -> float | Schedule | None:
+    """A weight: a number, a schedule, or a product of them; None for anything else."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        left, right = _number(node.left), _number(node.right)
-        return None if left is None or right is None else left * right
+        left, right = _number(node.left, text, what), _number(node.right, text, what)
+        return None if left is None or right is None else _product(left, right, node, text, what)
+    if _is_schedule(node):
+        return _schedule(node, text, what)
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
@@ -108,12 +113,35 @@ def _number(node: ast.expr) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def _product(left: float | Schedule, right: float | Schedule, node: ast.expr, text: str, what: str) -> float | Schedule:
+    if isinstance(left, Schedule):
+        if isinstance(right, Schedule):
+            raise _unreadable(node, text, what, "one schedule for a weight")
+        return left.scaled(right)
+    return right.scaled(left) if isinstance(right, Schedule) else left * right
+
+
+def _is_schedule(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SHAPES
+
+
+def _schedule(node: ast.expr, text: str, what: str) -> Schedule:
+    call = _call(node, text, what)
+    try:
+        return Schedule.of(call.name, *call.arguments, **call.keywords)
+    except TypeError as error:
+        expected = f"{call.name}(START, END), or {call.name}(START, END, over='10 epochs')"
+        raise _unreadable(node, text, what, expected) from error
+
+
 def _value(node: ast.expr, text: str, what: str) -> Any:
+    if _is_schedule(node):
+        return _schedule(node, text, what)
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):
         raise _unreadable(
-            node, text, what, "a number, a text in quotes, True, False, None, or a tuple of them"
+            node, text, what, "a number, a schedule, a text in quotes, True, False, None, or a tuple of them"
         ) from None
 
 

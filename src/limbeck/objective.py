@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from limbeck.divergences import Divergence
 from limbeck.errors import ObjectiveError
+from limbeck.schedules import Moment, Schedule
 from limbeck.signals import Batch, Signals
 from limbeck.task import Meaning
 
@@ -93,6 +94,21 @@ class Objective(nn.Module, ABC):
     def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         """Builds what depends on shapes, such as projectors, from the signals of one dry batch."""
 
+    def advance(self, moment: Moment) -> None:
+        """Sets what changes over the training to where it stands at a moment; training calls it before each step.
+
+        Until it is called, everything stands at its start.
+        """
+        for part in self.children():
+            if isinstance(part, Objective):
+                part.advance(moment)
+
+    def schedules(self) -> Iterator[Schedule]:
+        """What changes over the training, of terms that count for anything."""
+        for part in self.children():
+            if isinstance(part, Objective):
+                yield from part.schedules()
+
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows this objective is defined on; its mean is taken over them."""
         return batch.mask
@@ -165,27 +181,28 @@ class Objective(nn.Module, ABC):
     def __add__(self, other: "Objective") -> "Objective":
         return Sum(self, other)
 
-    def __mul__(self, weight: float) -> "Objective":
+    def __mul__(self, weight: float | Schedule) -> "Objective":
         return Weighted(weight, self)
 
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
-        names = [name for name in inspect.signature(type(self)).parameters]
-        arguments = ", ".join(f"{name}={written(getattr(self, name))}" for name in names)
-        return f"{method_name(type(self))}({arguments})" if arguments else method_name(type(self))
+        return _call_of(self, {})
 
 
 class Weighted(Objective):
-    """An objective times a number that is not negative."""
+    """An objective times a number that is not negative, fixed or changing over the training."""
 
     family, formula = "composition", "w · objective"
 
-    def __init__(self, weight: float, objective: Objective) -> None:
+    def __init__(self, weight: float | Schedule, objective: Objective) -> None:
         super().__init__()
-        if not 0 <= weight < math.inf:
-            raise ObjectiveError(f"{objective!r} has the weight {weight}", expected="a finite weight of at least 0")
-        self.weight, self.objective = float(weight), objective
+        ends = (weight.start, weight.end) if isinstance(weight, Schedule) else (weight,)
+        if not all(0 <= end < math.inf for end in ends) or (len(ends) == 2 and not any(ends)):
+            expected = "a finite weight of at least 0" + ", above it at one end" * (len(ends) - 1)
+            raise ObjectiveError(f"{objective!r} has the weight {weight}", expected=expected)
+        self.schedule = weight if isinstance(weight, Schedule) else None
+        self.weight, self.objective = float(ends[0]), objective
         self.per_row = objective.per_row
 
     def needs(self) -> Needs:
@@ -193,6 +210,17 @@ class Weighted(Objective):
 
     def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         self.objective.setup(student, teacher, batch)
+
+    def advance(self, moment: Moment) -> None:
+        super().advance(moment)
+        if self.schedule is not None:
+            self.weight = self.schedule.at(moment)
+
+    def schedules(self) -> Iterator[Schedule]:
+        if self.schedule is not None:
+            yield self.schedule
+        if self.schedule is not None or self.weight > 0:
+            yield from self.objective.schedules()
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         return self.weight * self.objective(student, teacher, batch)
@@ -203,7 +231,7 @@ class Weighted(Objective):
 
     def __repr__(self) -> str:
         inner = f"({self.objective!r})" if isinstance(self.objective, Sum) else repr(self.objective)
-        return f"{written(self.weight)} * {inner}"
+        return f"{written(self.weight if self.schedule is None else self.schedule)} * {inner}"
 
 
 class Sum(Objective):
@@ -236,6 +264,54 @@ class Sum(Objective):
         return f"{self.first!r} + {self.second!r}"
 
 
+class Scheduled(Objective):
+    """A method some of whose numbers change over the training.
+
+    Args:
+        method: Built with the values at the start.
+        scheduled: The schedule of each argument that has one, by the argument's name.
+    """
+
+    family, formula = "composition", "method(argument = schedule)"
+
+    def __init__(self, method: Objective, scheduled: Mapping[str, Schedule]) -> None:
+        super().__init__()
+        self.method, self.scheduled = method, dict(scheduled)
+        self.per_row = method.per_row
+
+    def needs(self) -> Needs:
+        """What the method needs at both ends of its schedules."""
+        now = {name: getattr(self.method, name) for name in self.scheduled}
+        needs = Needs()
+        for end in ("start", "end"):
+            self._set({name: getattr(schedule, end) for name, schedule in self.scheduled.items()})
+            needs = needs | self.method.needs()
+        self._set(now)
+        return needs
+
+    def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        self.method.setup(student, teacher, batch)
+
+    def advance(self, moment: Moment) -> None:
+        self._set({name: schedule.at(moment) for name, schedule in self.scheduled.items()})
+
+    def schedules(self) -> Iterator[Schedule]:
+        yield from self.scheduled.values()
+
+    def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
+        return self.method.counted(batch)
+
+    def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
+        return self.method(student, teacher, batch)
+
+    def _set(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            setattr(self.method, name, value)
+
+    def __repr__(self) -> str:
+        return _call_of(self.method, self.scheduled)
+
+
 def _seen(term: Objective, teacher: Signals, batch: Batch) -> Batch:
     """The batch as a term sees it: what needs the teacher does not count the rows it said nothing about."""
     return batch if teacher.said is None or not term.needs().teacher else batch.only(teacher.said)
@@ -247,6 +323,13 @@ def method_name(method: type[Objective]) -> str:
     if package == "limbeck.objectives":
         return module
     return f"{method.__module__}.{method.__qualname__}"
+
+
+def _call_of(method: Objective, scheduled: Mapping[str, Schedule]) -> str:
+    """A method as the grammar writes it, with its schedules in the place of numbers."""
+    values = {name: scheduled.get(name, getattr(method, name)) for name in inspect.signature(type(method)).parameters}
+    arguments = ", ".join(f"{name}={written(value)}" for name, value in values.items())
+    return f"{method_name(type(method))}({arguments})" if arguments else method_name(type(method))
 
 
 def spelled(thing: Any) -> str:

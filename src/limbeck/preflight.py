@@ -77,7 +77,7 @@ def check(
 
 def _can_train(student: Model, objective: Objective, teacher: Teacher | None, rows: int) -> None:
     needs = objective.needs()
-    if not any(weight > 0 for weight, _ in objective.terms()):
+    if not any(weight > 0 for weight, _ in objective.terms()) and not any(objective.schedules()):
         raise ObjectiveError(
             f"every weight in {objective!r} is zero", expected="at least one term with a weight above 0"
         )

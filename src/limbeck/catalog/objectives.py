@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import math
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from limbeck import objectives
 from limbeck.errors import LimbeckError, ObjectiveError, RecipeError, did_you_mean
 from limbeck.grammar import Call, parse_sum
-from limbeck.objective import Needs, Objective, method_name, written
+from limbeck.objective import Needs, Objective, Scheduled, method_name, written
+from limbeck.schedules import Schedule
 
 _WORDS = {float: "number", int: "whole number", str: "text", bool: "True or False", NoneType: "None"}
 
@@ -212,6 +213,23 @@ def _built(call: Call) -> Objective:
         arguments = signature.bind(*call.arguments, **call.keywords).arguments
     except TypeError as error:
         raise ObjectiveError(f"{call.name}: {error}", expected=_takes(kind)) from error
+    scheduled = {name: value for name, value in arguments.items() if isinstance(value, Schedule)}
+    if not scheduled:
+        return _made(call.name, kind, arguments)
+    # Both ends are tried, so that a range is left before training and not in the middle of it.
+    _made(call.name, kind, {**arguments, **{name: schedule.end for name, schedule in scheduled.items()}})
+    made = _made(call.name, kind, {**arguments, **{name: schedule.start for name, schedule in scheduled.items()}})
+    for name, schedule in scheduled.items():
+        if not isinstance(getattr(made, name), float):
+            raise ObjectiveError(
+                f"{call.name}({name}={schedule!r}): {name} cannot change while training",
+                expected=_takes(kind),
+                remedy="a schedule for a number that need not be whole, or for the weight in front of the method",
+            )
+    return Scheduled(made, scheduled)
+
+
+def _made(name: str, kind: type[Objective], arguments: Mapping[str, Any]) -> Objective:
     try:
         return kind(**arguments)
     except LimbeckError:
@@ -220,10 +238,10 @@ def _built(call: Call) -> Objective:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][:1])
         raise ObjectiveError(
-            f"{call.name}({place}={first['input']!r}): {_lower(first['msg'])}", expected=_takes(kind)
+            f"{name}({place}={first['input']!r}): {_lower(first['msg'])}", expected=_takes(kind)
         ) from error
     except (TypeError, ValueError) as error:
-        raise ObjectiveError(f"{call.name} cannot be built: {error}", expected=_takes(kind)) from error
+        raise ObjectiveError(f"{name} cannot be built: {error}", expected=_takes(kind)) from error
 
 
 def _lower(sentence: str) -> str:

@@ -134,7 +134,7 @@ def _step(term: Term, text: str) -> Step | Mixup:
     name = term.call.name
     if term.weight != 1:
         raise RecipeError(
-            f"{name} in the augmentation {text!r} has the weight {term.weight:g}",
+            f"{name} in the augmentation {text!r} has the weight {term.weight}",
             expected="steps without weights: each is always done",
         )
     if name not in known_names():

@@ -22,6 +22,7 @@ from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.progress import Progress
 from limbeck.records import Finding
+from limbeck.schedules import Moment
 from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
@@ -108,7 +109,7 @@ class Trainer:
         )
         layers = sorted(lesson.objective.needs().student_layers)
         module = plan.placed(Step(model, lesson.objective, layers, plan.precision), accelerator.device)
-        self.names = [(name, weight) for name, weight, _ in lesson.objective.named_terms()]
+        self.names = [name for name, _, _ in lesson.objective.named_terms()]
         self.optimizer = plan.build_optimizer(module)
         self.checkup = Checkup(module, lesson.objective, lesson.teacher, plan, self.journal, progress)
         self.step_module = accelerator.prepare(module) if accelerator.num_processes > 1 else module
@@ -220,6 +221,7 @@ class Trainer:
         # One process sees the whole batch, and counting it apart would make the device wait at every step.
         counts = self._counts(whole, here, said) if self.accelerator.num_processes > 1 else None
         self.step_module.train()
+        self.lesson.objective.advance(Moment(step, self.plan.steps, self.plan.steps_per_epoch))
         total, terms = self.step_module(here, said, counts)
         # Gradients are averaged over processes, and the processes' losses sum to the loss of the whole batch.
         self.accelerator.backward(total * self.accelerator.num_processes)
@@ -231,7 +233,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.model)
-        return torch.stack([terms[name] for name, _ in self.names])
+        return torch.stack([terms[name] for name in self.names])
 
     def _counts(self, whole: Batch, here: Batch, said: Signals) -> dict[str, float]:
         """Rows of the whole batch behind each term; where the teacher may be silent, the processes ask each other."""
@@ -254,13 +256,14 @@ class Trainer:
             row, column = (int(i) for i in bad[0])
             kept = "" if not self.checkpoint_path.is_file() else f"; the checkpoint in {self.checkpoint_path} is good"
             raise TrainingError(
-                f"the term {self.names[column][0]} of the {self.who} became {values[row, column]:g} at step "
+                f"the term {self.names[column]} of the {self.who} became {values[row, column]:g} at step "
                 f"{done - len(window) + row + 1}{kept}",
                 expected="a finite loss",
                 remedy="a lower learning rate, training.clip: 1.0, or precision: float32, in a new folder",
             )
         means = values.mean(dim=0).tolist()
-        weighted = {name: weight * mean for (name, weight), mean in zip(self.names, means, strict=True)}
+        terms = self.lesson.objective.named_terms()
+        weighted = {name: weight * mean for (name, weight, _), mean in zip(terms, means, strict=True)}
         total = sum(weighted.values())
         size = sum(abs(value) for value in weighted.values()) or 1.0
         shares = {name: value / size for name, value in weighted.items()}
@@ -269,7 +272,7 @@ class Trainer:
             done,
             done / self.plan.steps_per_epoch,
             loss=total,
-            terms=dict(zip([name for name, _ in self.names], means, strict=True)),
+            terms=dict(zip(self.names, means, strict=True)),
             shares=shares,
             lr=self.plan.lr_at(done - 1),
             rows_per_second=round(rows_per_second, 1),

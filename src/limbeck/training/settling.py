@@ -6,7 +6,7 @@ import torch
 
 from limbeck.budget import Budget
 from limbeck.data.loader import steps_per_epoch
-from limbeck.errors import ModelError
+from limbeck.errors import ModelError, ObjectiveError
 from limbeck.model import Model
 from limbeck.recipe import Recipe
 from limbeck.signals import Batch
@@ -56,6 +56,7 @@ def settle(
 
     Raises:
         ModelError: When the recipe asks for a layout in which the student cannot be trained.
+        ObjectiveError: When a schedule of the objective is longer than the budget.
     """
     training, budget = recipe.training, Budget.parse(recipe.budget)
     epoch = steps_per_epoch(len(lesson.train), training.batch)
@@ -85,5 +86,12 @@ def settle(
     else:
         steps = budget.steps(epoch)
     training = training.model_copy(update={"threads": training.threads or torch.get_num_threads()})
+    for schedule in lesson.objective.schedules():
+        if schedule.over is not None and schedule.length(steps, epoch) > steps:
+            raise ObjectiveError(
+                f"{schedule!r} takes {schedule.length(steps, epoch):,} steps, and the training has {steps:,}",
+                expected="a schedule that ends within the budget",
+                remedy="leave `over` out: the schedule then takes the whole training",
+            )
     where = device.type if device.type in ("cpu", "cuda") else recipe.device
     return recipe.model_copy(update={"training": training, "budget": f"{steps} steps", "device": where}), said
