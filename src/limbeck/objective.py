@@ -109,6 +109,28 @@ class Objective(nn.Module, ABC):
             if isinstance(part, Objective):
                 yield from part.schedules()
 
+    def remember(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        """Keeps what later steps need, such as a memory bank; training calls it once after each step.
+
+        `forward` keeps nothing, since it is called for a look as well: by the dry batch, the doctor and the diagnosis.
+        What is kept stands in buffers, so that it is saved with the weights and a resumed training goes on with it.
+
+        Args:
+            student: What the student said in this step, detached.
+            teacher: What the teacher said.
+            batch: The rows; a term that needs the teacher does not count those about which it said nothing.
+        """
+        for _, term in self.terms():
+            if term is not self:
+                term.remember(student, teacher, seen(term, teacher, batch))
+
+    @property
+    def remembers(self) -> bool:
+        """Whether this objective keeps anything from step to step."""
+        if type(self).remember is not Objective.remember:
+            return True
+        return any(term.remembers for _, term in self.terms() if term is not self)
+
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows this objective is defined on; its mean is taken over them."""
         return batch.mask
@@ -125,15 +147,15 @@ class Objective(nn.Module, ABC):
             teacher: What the teacher said about them, where it may have said nothing about some.
         """
         heard = teacher or Signals()
-        return {name: float(term.counted(_seen(term, heard, batch)).sum()) for name, _, term in self.named_terms()}
+        return {name: float(term.counted(seen(term, heard, batch)).sum()) for name, _, term in self.named_terms()}
 
     def named_terms(self) -> Iterator[tuple[str, float, "Objective"]]:
         """The terms with a name each; a method that occurs twice is numbered."""
-        seen: dict[str, int] = {}
+        met: dict[str, int] = {}
         for weight, term in self.terms():
             name = repr(term)
-            seen[name] = seen.get(name, 0) + 1
-            yield (name if seen[name] == 1 else f"{name} #{seen[name]}"), weight, term
+            met[name] = met.get(name, 0) + 1
+            yield (name if met[name] == 1 else f"{name} #{met[name]}"), weight, term
 
     def loss(
         self,
@@ -158,11 +180,11 @@ class Objective(nn.Module, ABC):
         total = None
         terms: dict[str, Tensor] = {}
         for name, weight, term in self.named_terms():
-            seen = _seen(term, teacher, batch)
-            counted = term.counted(seen)
+            rows = seen(term, teacher, batch)
+            counted = term.counted(rows)
             here = counted.sum()
             whole = here.clamp(min=1) if counts is None else max(counts[name], 1.0)
-            value = term(student, teacher, seen)
+            value = term(student, teacher, rows)
             if term.per_row:
                 if value.shape != counted.shape:
                     raise ObjectiveError(
@@ -301,6 +323,13 @@ class Scheduled(Objective):
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         return self.method.counted(batch)
 
+    def remember(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        self.method.remember(student, teacher, batch)
+
+    @property
+    def remembers(self) -> bool:
+        return self.method.remembers
+
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         return self.method(student, teacher, batch)
 
@@ -312,7 +341,7 @@ class Scheduled(Objective):
         return _call_of(self.method, self.scheduled)
 
 
-def _seen(term: Objective, teacher: Signals, batch: Batch) -> Batch:
+def seen(term: Objective, teacher: Signals, batch: Batch) -> Batch:
     """The batch as a term sees it: what needs the teacher does not count the rows it said nothing about."""
     return batch if teacher.said is None or not term.needs().teacher else batch.only(teacher.said)
 

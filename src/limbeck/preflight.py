@@ -92,8 +92,19 @@ def _can_train(student: Model, objective: Objective, teacher: Teacher | None, ro
             expected="at least one parameter with requires_grad",
             remedy="was it frozen, or is it the teacher itself?",
         )
+    if objective.remembers and _processes() > 1:
+        raise ObjectiveError(
+            f"{objective!r} keeps a memory from step to step, and each of {_processes()} processes would keep its own",
+            expected="one process",
+            remedy="train in a single process, or leave that term out",
+        )
     if rows < needs.rows:
         raise ObjectiveError(f"{objective!r} needs batches of at least {needs.rows} rows; a batch has {rows}")
+
+
+def _processes() -> int:
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def _meanings(objective: Objective, task: Task) -> None:

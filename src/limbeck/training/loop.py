@@ -108,7 +108,7 @@ class Trainer:
             folder / "metrics.jsonl", who, plan.seed, accelerator, writes=accelerator.is_main_process
         )
         layers = sorted(lesson.objective.needs().student_layers)
-        module = plan.placed(Step(model, lesson.objective, layers, plan.precision), accelerator.device)
+        self.step = module = plan.placed(Step(model, lesson.objective, layers, plan.precision), accelerator.device)
         self.names = [name for name, _, _ in lesson.objective.named_terms()]
         self.optimizer = plan.build_optimizer(module)
         self.checkup = Checkup(module, lesson.objective, lesson.teacher, plan, self.journal, progress)
@@ -233,6 +233,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.model)
+        self.step.remember(said, here)
         return torch.stack([terms[name] for name in self.names])
 
     def _counts(self, whole: Batch, here: Batch, said: Signals) -> dict[str, float]:

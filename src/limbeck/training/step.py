@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from limbeck.model import Model
-from limbeck.objective import Objective
+from limbeck.objective import Objective, seen
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
 
@@ -23,13 +23,24 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
         self.layers, self.low = tuple(layers), precision == "bfloat16"
+        self.heard: Signals | None = None
 
     def forward(
         self, batch: Batch, teacher: Signals, counts: Mapping[str, float] | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The weighted total with gradient, and each term's detached mean."""
-        loss = self.objective.loss(self.student(batch), teacher, batch, counts=counts)
+        said = self.student(batch)
+        loss = self.objective.loss(said, teacher, batch, counts=counts)
+        self.heard = detached(said) if self.objective.remembers else None
         return loss.total, dict(loss.terms)
+
+    @torch.no_grad()
+    def remember(self, teacher: Signals, batch: Batch) -> None:
+        """Lets the objective keep what it needs of the last `forward`; training calls it once after each step."""
+        if self.heard is not None:
+            for _, term in self.objective.terms():
+                term.remember(self.heard, teacher, seen(term, teacher, batch))
+            self.heard = None
 
     def student(self, batch: Batch) -> Signals:
         """What the student says about a batch, as the objective sees it."""
@@ -44,3 +55,9 @@ def widened(signals: Signals) -> Signals:
         None if signals.logits is None else signals.logits.float(),
         {name: feature.float() for name, feature in signals.features.items()},
     )
+
+
+def detached(signals: Signals) -> Signals:
+    """The same signals of a student without their gradient."""
+    features = {name: feature.detach() for name, feature in signals.features.items()}
+    return Signals(None if signals.logits is None else signals.logits.detach(), features)
