@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -56,6 +56,19 @@ def binary_kl(
     happens = torch.sigmoid(theirs) * (functional.logsigmoid(theirs) - functional.logsigmoid(ours))
     stays_away = torch.sigmoid(-theirs) * (functional.logsigmoid(-theirs) - functional.logsigmoid(-ours))
     return happens + stays_away
+
+
+def without(values: Float[Tensor, "*rows symbols"], symbol: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows others"]:
+    """The values of all symbols but one, in their order.
+
+    Taken out, not set to a large negative number, which other logits may be as low as.
+
+    Args:
+        values: Logits or log-probabilities.
+        symbol: The one to leave out in each row.
+    """
+    places = torch.arange(values.shape[-1] - 1, device=values.device)
+    return values.gather(-1, places + (places >= symbol[..., None]))
 
 
 def log_mean(
