@@ -55,10 +55,20 @@ def sides(
     return wide(learnt), wide(taught).detach()
 
 
-def check_sides(method: TwoSided, student: Signals, teacher: Signals, batch: Batch) -> None:
+def check_sides(
+    method: TwoSided, student: Signals, teacher: Signals, batch: Batch, *, whole_rows: bool = False
+) -> None:
     """Checks that two layers can be compared, as `sides` would bring them together.
 
     Where the mask counts positions, both must be sequences with one step for each.
+
+    Args:
+        method: Names the layers.
+        student: What the student said.
+        teacher: What the teacher said.
+        batch: The rows.
+        whole_rows: Whether the method looks at how a row's steps or places differ, and has one value for the row: then
+            flat features, which have none, and a mask of positions are refused.
 
     Raises:
         ObjectiveError: When they cannot.
@@ -72,8 +82,15 @@ def check_sides(method: TwoSided, student: Signals, teacher: Signals, batch: Bat
             expected="both flat (2 dimensions), or each a sequence (3) or an image (4)",
             remedy="name two layers of the same kind",
         )
-    if 4 in kinds and batch.mask.ndim > 1:
-        raise ObjectiveError(f"{method!r} cannot compare images position by position", expected="a mask of rows")
+    if whole_rows and kinds == {2}:
+        raise ObjectiveError(
+            f"{method!r} compares steps or places, and these layers have none: {shapes}",
+            expected="sequences (3 dimensions) or images (4)",
+            remedy="name earlier layers",
+        )
+    if (4 in kinds or whole_rows) and batch.mask.ndim > 1:
+        what = "images" if 4 in kinds else "these layers"
+        raise ObjectiveError(f"{method!r} cannot compare {what} position by position", expected="a mask of rows")
     check_sequence(learnt, method.student_layer, method.student_layout, method.student_prefix)
     check_sequence(taught, method.teacher_layer, method.teacher_layout, method.teacher_prefix)
     if kinds == {3, 4}:
@@ -193,6 +210,13 @@ def pooled(features: Float[Tensor, "rows ..."], place: int, size: int) -> Float[
     return (features.movedim(place, -1) @ shares.mT).movedim(-1, place)
 
 
+def resized(
+    image: Float[Tensor, "rows channels height width"], height: int, width: int
+) -> Float[Tensor, "rows channels height2 width2"]:
+    """An image of another resolution: averaged where it is smaller, repeated where it is larger by a whole factor."""
+    return pooled(pooled(image, 2, height), 3, width)
+
+
 def by_position(features: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows positions width"]:
     """Steps or places of an image, each with its vector; flat features are one position."""
     if features.ndim == 2:
@@ -203,6 +227,16 @@ def by_position(features: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows posi
 def width_of(features: Shaped[Tensor, "rows ..."]) -> int:
     """The width of arranged features: their channels where they are images."""
     return int(features.shape[1 if features.ndim == 4 else -1])
+
+
+def unit(vectors: Float[Tensor, "*positions width"]) -> Float[Tensor, "*positions width"]:
+    """Vectors of length 1 in their directions; a vector of zeros stays one and gets no gradient."""
+    largest = vectors.detach().abs().amax(dim=-1, keepdim=True)
+    apart = largest > 0
+    # In units of the largest number, so that squares neither overflow nor vanish.
+    scaled = vectors / torch.where(apart, largest, 1.0)
+    squares = scaled.square().sum(dim=-1, keepdim=True)
+    return torch.where(apart, scaled / torch.where(apart, squares, 1.0).sqrt(), 0.0)
 
 
 @contextmanager
@@ -234,8 +268,15 @@ def projector(source: Float[Tensor, "rows ..."], target: Float[Tensor, "rows ...
             made: nn.Module = nn.Conv2d(width_of(source), width_of(target), kernel_size=1)
         else:
             made = nn.Linear(width_of(source), width_of(target))
-    # Never narrower than float32, also when the dry batch ran in bfloat16.
-    return made.to(source.device, torch.promote_types(source.dtype, torch.float32))
+    return beside(made, source)
+
+
+def beside(module: nn.Module, features: Float[Tensor, "rows ..."]) -> nn.Module:
+    """A module on the device of some features, in their precision.
+
+    Never narrower than float32, also when the dry batch ran in bfloat16.
+    """
+    return module.to(features.device, torch.promote_types(features.dtype, torch.float32))
 
 
 def matched(source: Float[Tensor, "rows ..."], target: Float[Tensor, "rows ..."], *names: str) -> nn.Module:
