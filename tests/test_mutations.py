@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 from mutations import MUTATIONS, Mutation, killers
+from mutations_of_answers import MUTATIONS_OF_ANSWERS
 from mutations_of_tasks import MUTATIONS_OF_TASKS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutation", [*MUTATIONS, *MUTATIONS_OF_TASKS], ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize(
+    "mutation",
+    [*MUTATIONS, *MUTATIONS_OF_ANSWERS, *MUTATIONS_OF_TASKS],
+    ids=lambda mutation: mutation.name,
+)
 def test_a_planted_bug_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
     assert killers(mutation, tmp_path), f"{mutation.test} -k '{mutation.only}' passes with the bug: {mutation.name}"
