@@ -113,7 +113,7 @@ class Workshop:
     def case(self) -> Case:
         """What the first seed will be made with, held against each other, for the doctor to examine."""
         seed = self.recipe.all_seeds()[0]
-        student, lesson = self._student(seed), self._lesson(self._teacher(seed))
+        student, lesson = self._student(seed), self._lesson(self.teacher(seed))
         found, shape = self._check(lesson, student, seed), self.shape
         said, batch = self._on_valid(lesson.teacher), self._batch(seed)
         return Case.of(self.recipe, self.data, student, lesson, batch, shape.mean, shape.deviation, said, found)
@@ -121,7 +121,7 @@ class Workshop:
     def resolve(self) -> None:
         """Settles precision and steps by a short measurement, and writes the recipe that reproduces the run."""
         seed = self.recipe.all_seeds()[0]
-        student, lesson = self._student(seed), self._lesson(self._teacher(seed))
+        student, lesson = self._student(seed), self._lesson(self.teacher(seed))
         self._check(lesson, student, seed)
         self.recipe, said = settle(self.recipe, student, lesson, self._batch(seed), self.accelerator.device)
         for sentence in said:
@@ -136,7 +136,7 @@ class Workshop:
 
     def apprentice(self, seed: int) -> SeedResult:
         """One seed: trains the student and its control from the same weights, and scores both on the test rows."""
-        student, teacher = self._student(seed), self._teacher(seed)
+        student, teacher = self._student(seed), self.teacher(seed)
         control = copy.deepcopy(student) if self.recipe.control and teacher is not None else None
         lesson = self._lesson(teacher)
         self._check(lesson, student, seed)
@@ -172,7 +172,7 @@ class Workshop:
                 with written_whole(self.folder / path.name) as temporary:
                     temporary.write_bytes(path.read_bytes())
         self.accelerator.wait_for_everyone()
-        teacher = self._teacher(chosen.seed)
+        teacher = self.teacher(chosen.seed)
         if teacher is not None:
             # Where each seed has a teacher of its own, the one shown is the chosen seed's.
             teacher.prepare(Needs(), self.data.classes)
@@ -180,20 +180,34 @@ class Workshop:
         times = self._latency(chosen, teacher)
         if self.teacher_scores is not None and "teacher" in times:
             self.teacher_scores = _timed(self.teacher_scores, times["teacher"])
-        final = [
-            replace(
-                result,
-                student=_timed(result.student, times["student"]),
-                control=None if result.control is None else _timed(result.control, times["control"]),
-            )
-            if result is chosen
-            else result
-            for result in results
-        ]
-        self.write("finished", final, chosen.seed)
+        alone = None if chosen.control is None else _timed(chosen.control, times["control"])
+        timed = replace(chosen, student=_timed(chosen.student, times["student"]), control=alone)
+        self.write("finished", [timed if result is chosen else result for result in results], chosen.seed)
         if self.recipe.trackers:
             self.accelerator.end_training()
         return Run.open(self.folder)
+
+    def record(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:
+        """Records what will be asked of the teacher about every training row, in every view the recipe asks for."""
+        self.watcher.start(f"recording {teacher.name}", len(self.data.train) * self._views())
+        made = record(
+            teacher,
+            self.data.train,
+            self.task,
+            to=place,
+            needs=needs,
+            classes=self.data.classes,
+            views=self._views(),
+            augment=self.augment,
+            augment_seed=self.recipe.data.seed,
+            device=self.accelerator.device,
+            progress=lambda done, total: self.watcher.step(done, math.nan, {}, 0.0, math.nan),
+        )
+        self.watcher.done()
+        recorded = RecordedTeacher(made)
+        self.recordings[place] = recorded.recording.seconds or 0.0
+        self.seconds["recording"] = sum(self.recordings.values())
+        return recorded
 
     def write(
         self,
@@ -239,7 +253,7 @@ class Workshop:
         built.align(self.data.classes)
         return built.to(self.accelerator.device)
 
-    def _teacher(self, seed: int) -> Teacher | None:
+    def teacher(self, seed: int) -> Teacher | None:
         """The teacher; a run with several seeds teaches each seed with its own."""
         what = self.recipe.teacher_text() if self.given.teacher is None else self.given.teacher
         if what is None:
@@ -298,25 +312,7 @@ class Workshop:
     def _recorded(self, teacher: Teacher, lesson: Lesson) -> Teacher:
         """The teacher's recording in the run folder, made now or on an earlier start."""
         needs = lesson.objective.needs()
-        place = self.folder / "recording" / teacher.fingerprint[:12]
-        self.watcher.start(f"recording {teacher.name}", len(self.data.train) * self._views())
-        made = record(
-            teacher,
-            self.data.train,
-            self.task,
-            to=place,
-            needs=needs,
-            classes=self.data.classes,
-            views=self._views(),
-            augment=self.augment,
-            augment_seed=self.recipe.data.seed,
-            device=self.accelerator.device,
-            progress=lambda done, total: self.watcher.step(done, math.nan, {}, 0.0, math.nan),
-        )
-        self.watcher.done()
-        recorded = RecordedTeacher(made)
-        self.recordings[place] = recorded.recording.seconds or 0.0
-        self.seconds["recording"] = sum(self.recordings.values())
+        recorded = self.record(teacher, needs, self.folder / "recording" / teacher.fingerprint[:12])
         recorded.prepare(needs, self.data.classes)
         return recorded.to(self.accelerator.device)
 

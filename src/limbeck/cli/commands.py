@@ -40,6 +40,7 @@ _MAKE, _ASK, _LOOK = "Make", "Ask a finished run", "Look up"
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.demo)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.distill)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.chain)
+app.command(cls=_Command, rich_help_panel=_MAKE)(training.compare)
 app.command(cls=_Command, rich_help_panel=_MAKE)(examining.doctor)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.predict)

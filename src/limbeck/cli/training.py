@@ -1,4 +1,4 @@
-"""The verbs that train: demo, distill, chain."""
+"""The verbs that train: demo, distill, chain, compare."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -69,8 +69,9 @@ def distill(
 
     screen = Screen.of(context)
     read = _read(recipe, changes, to)
-    if read.chain:
-        raise RecipeError(f"{recipe} has a chain", remedy=f"limbeck chain {recipe}")
+    for plan in ("compare", "chain"):
+        if getattr(read, plan):
+            raise RecipeError(f"{recipe} has the key {plan}", remedy=f"limbeck {plan} {recipe}")
     from limbeck.distillation import run_recipe
 
     again = _again(f"distill {quote(str(recipe))}", to, changes)
@@ -94,10 +95,40 @@ def chain(
 
     screen = Screen.of(context)
     read = _read(recipe, changes, to)
+    if read.compare is not None:
+        raise RecipeError(f"{recipe} has the key compare", remedy=f"limbeck compare {recipe}")
     if not read.chain:
         raise RecipeError(f"{recipe} has no chain", expected="a list under chain", remedy=f"limbeck distill {recipe}")
     again = _again(f"chain {quote(str(recipe))}", to, changes)
     _end(_run_chain(read, resume, screen, again), read.folder, screen)
+
+
+def compare(
+    context: typer.Context,
+    recipe: RecipeFile,
+    changes: Changes = None,
+    to: To = None,
+    resume: Resume = False,
+    workers: Annotated[int, typer.Option(min=1, help="Runs that are trained at a time, each in its process.")] = 1,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Hold methods against each other: one teacher, one recording, the same student for each of them."""
+    from limbeck.plans.comparison import compare as held_against_each_other
+
+    screen = Screen.of(context)
+    read = _read(recipe, changes, to)
+    typed = f"compare {quote(str(recipe))}"
+    again = _again(typed, to, changes)
+    with _stoppable(screen, again) as progress:
+        found = held_against_each_other(
+            read, resume=resume, workers=workers, progress=progress, resume_command=again, command=f"limbeck {typed}"
+        )
+    screen.show(found.page.read_text(encoding="utf-8"), f"page: {found.page}")
+    screen.answer(
+        {"folder": found.folder, "page": found.page, "ranking": found.ranking, "failures": dict(found.failures)}
+    )
 
 
 def _read(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe":

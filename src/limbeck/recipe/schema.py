@@ -1,4 +1,4 @@
-"""The recipe: one call of `distill` or `chain` written down, checked so far as that goes without data or models.
+"""The recipe: one call of `distill`, `chain` or `compare`, checked so far as that goes without data or models.
 
     data: {source: fashion-mnist, valid: 5000}
     chain:
@@ -17,6 +17,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from limbeck.recipe import spellings
+from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Strict, Windows
 from limbeck.recipe.document import Document, Place, explain
 
@@ -132,6 +133,7 @@ class Recipe(Strict):
         trackers: Which trackers follow the run, through accelerate.
         device: Where to train; "auto" takes the accelerator where there is one.
         chain: Links, each the next one's teacher.
+        compare: Methods that `limbeck compare` holds against each other; the last link of a chain is their teacher.
     """
 
     name: spellings.RunName | None = None
@@ -151,6 +153,7 @@ class Recipe(Strict):
     trackers: spellings.Trackers = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     chain: tuple[Link, ...] = ()
+    compare: Comparison | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -167,7 +170,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _check_whole(self) -> "Recipe":
-        if not self.chain and not self.student:
+        if not self.student and not (self.chain and self.compare is None):
             raise spellings.wrong("student is missing", "such as student: cnn(size=16)", "`limbeck models` lists them")
         if not self.chain and self.record is not None and not self.teacher:
             raise spellings.wrong("there is no teacher to record", "", "set teacher, or delete record", key="record")
@@ -277,6 +280,8 @@ def _file_name(path: Path) -> str:
 def _plain(recipe: Recipe) -> dict[str, Any]:
     values = recipe.model_dump(mode="json", exclude={"chain"})
     plain = {key: value for key, value in values.items() if not _empty(value)}
+    if recipe.compare is not None:
+        plain["compare"] = _said(values["compare"])
     plain["data"] = _said(values["data"])
     # That gradients are not clipped must be said: clipping is the default.
     plain["training"] = {key: value for key, value in values["training"].items() if key == "clip" or value is not None}
@@ -314,7 +319,8 @@ def _plain_link(link: Link) -> dict[str, Any]:
 def _link_values(recipe: Recipe) -> list[dict[str, Any]]:
     """The merged values of each link, not yet checked."""
     base = _plain(recipe)
-    base.pop("chain", None)
+    for plan in ("chain", "compare"):
+        base.pop(plan, None)
     merged: list[dict[str, Any]] = []
     folders: dict[str, str] = {}
     for index, link in enumerate(recipe.chain):
@@ -356,6 +362,7 @@ _SECTIONS: dict[str, type[Strict]] = {
     "training": TrainingSpec,
     "teacher": Member,
     "chain": Link,
+    "compare": Comparison,
 }
 
 
