@@ -99,7 +99,7 @@ MUTATIONS_OF_ANSWERS = [
         "objectives/dist.py",
         (("torch.where(varies & too, distances, 0.0)", "distances"),),
         METHODS,
-        "few_or_no and dist",
+        "reference and dist",
     ),
     Mutation(
         "mlkd compares rows twice",

@@ -1,21 +1,26 @@
 """Huang et al., 2022, section 3: d(u, v) = 1 - cov(u, v) / (std(u) std(v)) of probabilities, times T².
 
-beta / B sum over rows of d(row, row) + gamma / C sum over classes of d(column, column), over the rows that count.
+beta / B sum over rows of d(row, row) + gamma / C sum over classes of d(column, column), over the rows that count. Where
+one of the two does not vary, d is 0: in the last case the teacher says the same of every row, and no column does.
 """
 
 import math
+from dataclasses import replace
 
-from limbeck.signals import Batch
+from limbeck.signals import Batch, Signals
 from reference import Case, Promises, Said, Weights, case
 
 PROMISES = Promises()
 
 
 def cases() -> list[Case]:
+    alike = case(seed=4)
+    assert alike.teacher.logits is not None
     return [
         case(seed=1),
         case({"beta": 2.0, "gamma": 0.0, "temperature": 4.0}, seed=2),
         case({"beta": 0.5, "gamma": 3.0, "temperature": 2.0}, seed=3, classes=3),
+        replace(alike, teacher=Signals.dense(alike.teacher.logits[:1].repeat(6, 1))),
     ]
 
 
@@ -29,6 +34,8 @@ def covariance(u: list[float], v: list[float]) -> float:
 
 
 def distance(u: list[float], v: list[float]) -> float:
+    if max(u) == min(u) or max(v) == min(v):
+        return 0.0
     return 1 - covariance(u, v) / math.sqrt(covariance(u, u) * covariance(v, v))
 
 
