@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -53,7 +54,9 @@ def built(name: str, case: Case) -> Objective:
 def changed(signals: Signals, change: Callable[[Tensor], Tensor]) -> Signals:
     """The same change to everything a network said."""
     assert signals.logits is not None
-    return Signals.dense(change(signals.logits), {name: change(tensor) for name, tensor in signals.features.items()})
+    features = {name: change(tensor) for name, tensor in signals.features.items()}
+    said = Signals.dense(change(signals.logits), features)
+    return replace(said, members=tuple(changed(member, change) for member in signals.members))
 
 
 def leaves(signals: Signals) -> Signals:

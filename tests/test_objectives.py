@@ -7,6 +7,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -41,6 +42,13 @@ def test_every_method_has_a_reference_and_every_reference_a_method() -> None:
     assert METHODS == REFERENCES
 
 
+def constants_of(name: str, case: Case) -> dict[str, Any]:
+    """What the method holds constant, from the case as it stands, however a test moves the student."""
+    found = getattr(reference_of(name), "constants", None)
+    said = Said.of(case.student), Said.of(case.teacher)
+    return {} if found is None else found(*said, case.batch, **case.arguments)
+
+
 def reference_loss(
     name: str, case: Case, batch: Batch, numbers: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> float:
@@ -48,7 +56,7 @@ def reference_loss(
     reference = reference_of(name)
     said = {layer: tensor.tolist() for layer, tensor in numbers.items()}
     student = Said(said.pop("logits"), said)
-    plain = {key: tensor.tolist() for key, tensor in weights.items()}
+    plain = {key: tensor.tolist() for key, tensor in weights.items()} | constants_of(name, case)
     value = reference.value(student, Said.of(case.teacher), batch, plain, **case.arguments)
     if isinstance(value, float):
         return value
@@ -59,7 +67,7 @@ def reference_loss(
 @every_case
 def test_values_are_the_reference(name: str, case: Case) -> None:
     made = built(name, case)
-    weights = {key: tensor.tolist() for key, tensor in made.state_dict().items()}
+    weights = {key: tensor.tolist() for key, tensor in made.state_dict().items()} | constants_of(name, case)
     expected = reference_of(name).value(
         Said.of(case.student), Said.of(case.teacher), case.batch, weights, **case.arguments
     )
@@ -202,7 +210,8 @@ def test_few_or_no_counted_rows_give_no_nan(name: str, case: Case, rows: int) ->
 def test_gradient_reaches_the_student_and_never_the_teacher(name: str, case: Case) -> None:
     made, student, teacher = built(name, case), leaves(case.student), leaves(case.teacher)
     made.loss(student, teacher, case.batch).total.backward()
-    assert all(tensor.grad is None for tensor in tensors_of(teacher).values())
+    for said in (teacher, *teacher.members):
+        assert all(tensor.grad is None for tensor in tensors_of(said).values())
     assert any(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in tensors_of(student).values())
     assert all(parameter.grad is not None for parameter in made.parameters())
 
@@ -260,6 +269,7 @@ def test_it_needs_what_it_reads_and_no_more(name: str, case: Case) -> None:
         case.teacher.logits if needs.logits else None,
         {layer: case.teacher.features[layer] for layer in needs.teacher_layers},
         case.teacher.targets if needs.soft else None,
+        members=case.teacher.members if needs.members else (),
     )
     batch = case.batch if needs.labels else replace(case.batch, labels=None, known=torch.zeros(6, dtype=torch.bool))
     same(made.loss(student, teacher, batch).total, made.loss(case.student, case.teacher, case.batch).total, 0)

@@ -27,7 +27,8 @@ class Needs:
     """What an objective demands, checked before training starts.
 
     `soft` lists the divergences it will ask of the teacher's targets, each with its temperature; `logits` says that it
-    reads the teacher's dense logits themselves; `meaning` lists what it takes outputs for (see `limbeck.task.Meaning`),
+    reads the teacher's dense logits themselves, `members` that it reads the logits of each of several teachers;
+    `meaning` lists what it takes outputs for (see `limbeck.task.Meaning`),
     so that a softmax over blood sugar is refused; the layers are names of modules; `labels` and `ids` say that it reads
     them; `rows` is the smallest batch it can work on.
     """
@@ -40,6 +41,7 @@ class Needs:
     labels: bool = False
     ids: bool = False
     rows: int = 1
+    members: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
@@ -51,12 +53,13 @@ class Needs:
             self.labels or other.labels,
             self.ids or other.ids,
             max(self.rows, other.rows),
+            self.members or other.members,
         )
 
     @property
     def teacher(self) -> bool:
         """Whether a teacher is needed at all."""
-        return bool(self.soft or self.logits or self.teacher_layers)
+        return bool(self.soft or self.logits or self.members or self.teacher_layers)
 
 
 @dataclass(frozen=True)
@@ -355,9 +358,19 @@ def method_name(method: type[Objective]) -> str:
 
 
 def _call_of(method: Objective, scheduled: Mapping[str, Schedule]) -> str:
-    """A method as the grammar writes it, with its schedules in the place of numbers."""
-    values = {name: scheduled.get(name, getattr(method, name)) for name in inspect.signature(type(method)).parameters}
-    arguments = ", ".join(f"{name}={written(value)}" for name, value in values.items())
+    """A method as the grammar writes it, with its schedules in the place of numbers.
+
+    All arguments are written, so that a record says what was used whatever the defaults become; but not a switch that
+    is off, as it is by default: so the method keeps the name it had before it had the switch, in the recipes and
+    records of earlier runs.
+    """
+    parameters = inspect.signature(type(method)).parameters
+    values = {name: scheduled.get(name, getattr(method, name)) for name in parameters}
+    arguments = ", ".join(
+        f"{name}={written(value)}"
+        for name, value in values.items()
+        if not (value is False and parameters[name].default is False)
+    )
     return f"{method_name(type(method))}({arguments})" if arguments else method_name(type(method))
 
 

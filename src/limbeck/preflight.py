@@ -172,6 +172,12 @@ def _targets(objective: Objective, said: Signals, heard: Signals) -> None:
             raise TeacherError(
                 f"the teacher's targets cannot answer {divergence.__name__} at T={temperature:g}: {reason}"
             )
+    if needs.members and not heard.members:
+        raise TeacherError(
+            f"{objective!r} weighs several teachers, and there is one",
+            expected="an ensemble whose members can be heard apart",
+            remedy="teacher: a list of two or more; each of them may be a recording",
+        )
     if needs.logits and heard.logits is None:
         raise TeacherError(f"the teacher gives no dense logits, and {objective!r} reads them")
     if heard.logits is not None and said.logits is not None and heard.logits.shape[1:] != said.logits.shape[1:]:

@@ -118,6 +118,12 @@ class Asked:
         for name, count in {"views": self.views, "batch_size": self.batch_size, "rows": len(self.rows)}.items():
             if count < 1:
                 raise RecordingError(f"a recording of {name}={count} was asked for", expected="1 or more")
+        if self.needs.members:
+            raise RecordingError(
+                "the objective weighs several teachers, and a recording of them all keeps their mean",
+                expected="a recording of each teacher",
+                remedy="leave record out to ask them live, or make a list of recordings the teacher",
+            )
         if self.views > 1 and self.augment is None:
             raise RecordingError(
                 f"{self.views} views were asked for without an augmentation, and would all be the same",

@@ -1,6 +1,6 @@
 """The two things that flow: a batch of data, and what a network said about it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -59,6 +59,34 @@ class Batch:
         """The same batch in which nothing counts but these rows (and of them what counted before)."""
         return replace(self, mask=self.mask & rows.to(self.mask.device).view(-1, *[1] * (self.mask.ndim - 1)))
 
+    @property
+    def labelled(self) -> Bool[Tensor, "*rows"]:
+        """The rows that count and whose label, and whose partner's label where there is one, is known."""
+        known = self.mask & self.known
+        return known if self.partner is None else known & self.partner.known
+
+    def by_label(
+        self, value: Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "*rows"]]
+    ) -> Float[Tensor, "*rows"]:
+        """What a row's label makes of it; for a mixed row both labels' values, weighted by their shares.
+
+        Args:
+            value: From labels to one value for each row. Rows that are not `labelled` are asked about with label 0,
+                for what stands there may be no label at all (often -1); their values mean nothing.
+        """
+        assert self.labels is not None
+        counted = self.labelled
+
+        def asked(labels: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "*rows"]:
+            positions = counted.reshape(*counted.shape, *[1] * (labels.ndim - counted.ndim))
+            return value(torch.where(positions, labels, torch.zeros_like(labels)))
+
+        own = asked(self.labels)
+        if self.partner is None:
+            return own
+        share = self.partner.share.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
+        return share * own + (1 - share) * asked(self.partner.labels)
+
     def rows(self, index: Tensor | slice) -> "Batch":
         """Some of the rows, in the order of the index."""
         return replace(
@@ -99,12 +127,14 @@ class Signals:
     `features` hold the outputs of the layers that were asked for, by layer name. `said` marks the rows the network
     answered at all, None when it answered all of them: what stands in the other rows is finite and means nothing, and
     `Objective.loss` leaves those rows out of every term that needs the teacher. Who may be silent always says `said`.
+    `members` are what the members of an ensemble said, where a method asked to hear each of them.
     """
 
     logits: Float[Tensor, "*rows classes"] | None = None
     features: Mapping[str, Shaped[Tensor, "..."]] = field(default_factory=dict)
     targets: SoftTargets | None = None
     said: Bool[Tensor, " rows"] | None = None
+    members: "tuple[Signals, ...]" = ()
 
     @classmethod
     def dense(
@@ -120,4 +150,5 @@ class Signals:
             {name: feature[index] for name, feature in self.features.items()},
             None if self.targets is None else self.targets.rows(index),
             None if self.said is None else self.said[index],
+            tuple(member.rows(index) for member in self.members),
         )

@@ -9,6 +9,9 @@
                                     the equation: a float for each row, or one float for a relation of the batch;
                                     `weights` are the method's own parameters by name, as nested lists
     counted(batch) -> list[bool]    only where the method counts other rows than the mask does
+    constants(student, teacher, batch, **arguments)
+                                    only where the method holds numbers that depend on the student constant, so that
+                                    no gradient flows through them: nested lists, which `value` finds in its weights
 
 `test_objectives.py` finds both files by name, takes the reference's gradient by central differences, and compares.
 """
@@ -38,15 +41,20 @@ class Promises:
 
 @dataclass(frozen=True)
 class Said:
-    """What a network said, as nested lists of floats: `logits[row][symbol]`, `features[layer][row]...`."""
+    """What a network said, as nested lists of floats: `logits[row][symbol]`, `features[layer][row]...`.
+
+    `members` are what each of several teachers said.
+    """
 
     logits: Numbers
     features: Mapping[str, Numbers] = field(default_factory=dict)
+    members: "tuple[Said, ...]" = ()
 
     @classmethod
     def of(cls, signals: Signals) -> "Said":
         assert signals.logits is not None
-        return cls(signals.logits.tolist(), {name: feature.tolist() for name, feature in signals.features.items()})
+        features = {name: feature.tolist() for name, feature in signals.features.items()}
+        return cls(signals.logits.tolist(), features, tuple(map(cls.of, signals.members)))
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,15 @@ def case(
     student: Shapes | None = None,
     teacher: Shapes | None = None,
     mixed: bool = False,
+    members: int = 0,
     rows: int = 6,
     classes: int = 4,
     seed: int = 0,
 ) -> Case:
-    """Random signals: logits and the named layers, given by the shape of one row; row 2 has no known label."""
+    """Random signals: logits and the named layers, given by the shape of one row; row 2 has no known label.
+
+    With `members` the teacher is an ensemble of so many, whose own logits are those of the first.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -97,7 +109,11 @@ def case(
     share = torch.rand(rows, generator=generator, dtype=torch.float64)
     partner = Partner(labels(), torch.arange(rows) != 3, share) if mixed else None
     batch = replace(Batch.of(torch.zeros(rows, 1), own, Classification()), known=known, partner=partner)
-    return Case(arguments or {}, signals(student), signals(teacher), batch)
+    heard = signals(teacher)
+    if members:
+        others = tuple(signals(None) for _ in range(members - 1))
+        heard = replace(heard, members=(replace(heard), *others))
+    return Case(arguments or {}, signals(student), heard, batch)
 
 
 def case_of(

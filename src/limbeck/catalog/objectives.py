@@ -128,6 +128,8 @@ def needs_in_words(needs: Needs) -> tuple[str, ...]:
     ]
     if needs.logits:
         phrases.append("the teacher's logits")
+    if needs.members:
+        phrases.append("several teachers")
     phrases += [f"the teacher's layer {layer}" for layer in sorted(needs.teacher_layers)]
     phrases += [f"the student's layer {layer}" for layer in sorted(needs.student_layers)]
     phrases += ["labels"] * needs.labels + ["row ids"] * needs.ids

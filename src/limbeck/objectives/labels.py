@@ -9,8 +9,7 @@ A row and its partner count only where both labels are known. Read: memory.
 Deviation: the paper mixes the one-hot labels; the loss is linear in them, so mixing the losses is the same.
 """
 
-import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from limbeck.errors import ObjectiveError
@@ -30,8 +29,7 @@ class Labels(Objective):
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows whose label, and whose partner's label where there is one, is known."""
-        known = batch.mask & batch.known
-        return known if batch.partner is None else known & batch.partner.known
+        return batch.labelled
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """The loss of each row; rows that are not counted may hold any label, and any finite logits.
@@ -45,15 +43,4 @@ class Labels(Objective):
             if batch.known.any():
                 raise ObjectiveError("the batch has no labels", expected="labels for the rows that `known` marks")
             return logits.new_zeros(batch.mask.shape)
-        counted = self.counted(batch)
-
-        def loss(labels: Shaped[Tensor, "..."]) -> Float[Tensor, "*rows"]:
-            # A row without a known label often holds -1, which a task may rightly refuse as a label.
-            positions = counted.reshape(*counted.shape, *[1] * (labels.ndim - counted.ndim))
-            return batch.task.label_loss(logits, torch.where(positions, labels, torch.zeros_like(labels)))
-
-        own = loss(batch.labels)
-        if batch.partner is None:
-            return own
-        share = batch.partner.share.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
-        return share * own + (1 - share) * loss(batch.partner.labels)
+        return batch.by_label(lambda labels: batch.task.label_loss(logits, labels))

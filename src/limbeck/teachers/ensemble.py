@@ -24,7 +24,8 @@ class EnsembleTeacher:
     https://arxiv.org/abs/1503.02531, section 5.3, take either the arithmetic or the geometric one; read: memory). Its
     logits are those of that mean. At another temperature these logits are softened, as any teacher's are, which is not
     the mean of the softened members. About a row on which a member is silent it says nothing: the mean of
-    the others would be another teacher's answer.
+    the others would be another teacher's answer. A method that weighs the members by itself hears each of them
+    (`Signals.members`).
 
     Args:
         members: Pairs of a weight (> 0; they are normalised to sum to 1) and a teacher, which may be an ensemble.
@@ -49,6 +50,7 @@ class EnsembleTeacher:
         self.members = tuple(teacher for _, teacher in members)
         self.name = name or f"ensemble({', '.join(teacher.name for teacher in self.members)})"
         self.fingerprint = self._combined()
+        self._heard_apart = False
         # An ensemble can show only the views that all its recorded members have.
         self.views = min((teacher.views for teacher in self.members if teacher.views is not None), default=None)
 
@@ -65,7 +67,8 @@ class EnsembleTeacher:
                 remedy="use one teacher alone for feature distillation",
             )
         for teacher in self.members:
-            teacher.prepare(replace(needs, soft=frozenset(), logits=True), classes)
+            teacher.prepare(replace(needs, soft=frozenset(), logits=True, members=False), classes)
+        self._heard_apart = needs.members
         self.fingerprint = self._combined()
 
     def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
@@ -86,9 +89,10 @@ class EnsembleTeacher:
         answers = [teacher.signals(batch) for teacher in self.members]
         logits = [self._logits(teacher, said) for teacher, said in zip(self.members, answers, strict=True)]
         spoke = [said.said for said in answers if said.said is not None]
-        return Signals.dense(
+        together = Signals.dense(
             batch.task.mean(logits, self.weights), said=torch.stack(spoke).all(dim=0) if spoke else None
         )
+        return replace(together, members=tuple(answers)) if self._heard_apart else together
 
     def to(self, device: torch.device) -> "EnsembleTeacher":
         """Moves every member to a device, and returns itself."""
