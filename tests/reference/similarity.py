@@ -1,4 +1,4 @@
-"""Tung, Mori, 2019, equations 1 to 4: mean over all places of the squared difference of the normalised Gram matrices."""
+"""Tung, Mori, 2019, equations 1 to 4: mean over all places of the squared difference of normalised Gram matrices."""
 
 import math
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
+from limbeck.alignment import unit, wide
 from limbeck.divergences import kl
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
@@ -66,11 +67,9 @@ def _neighbours(signals: Signals, layer: str | None, batch: Batch) -> Float[Tens
     """Log-probabilities with which a counted row picks each counted row, itself never, in at least float32."""
     said = signals.logits if layer is None else signals.features[layer]
     assert said is not None
-    points = said[batch.mask].flatten(1)
-    points = points.to(torch.promote_types(points.dtype, torch.float32))
-    squares = points.square().sum(dim=1, keepdim=True)
-    long = squares > 0
-    directions = torch.where(long, points / torch.where(long, squares, 1.0).sqrt(), 0.0)
+    directions = unit(wide(said[batch.mask].flatten(1)))
     similarities = ((directions @ directions.T + 1) / 2).clamp(min=LEAST)
-    itself = torch.eye(len(points), dtype=torch.bool, device=points.device)
-    return torch.log_softmax(similarities.log().masked_fill(itself, -torch.inf), dim=1)
+    itself = torch.eye(len(directions), dtype=torch.bool, device=directions.device)
+    # A row alone has nobody to pick but itself, in both models.
+    nobody = -torch.inf if len(directions) > 1 else 0.0
+    return torch.log_softmax(similarities.log().masked_fill(itself, nobody), dim=1)

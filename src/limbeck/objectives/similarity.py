@@ -9,12 +9,12 @@ Deviation: a row of zeros is like no row and like none of itself: its row of the
 
 from typing import Annotated
 
-import torch
 from annotated_types import MinLen
 from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
+from limbeck.alignment import unit, wide
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
 
@@ -60,9 +60,5 @@ def _likeness(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor
     """The Gram matrix of the counted rows, each of its rows of length 1, in at least float32."""
     said = signals.logits if layer is None else signals.features[layer]
     assert said is not None
-    points = said[batch.mask].flatten(1)
-    points = points.to(torch.promote_types(points.dtype, torch.float32))
-    gram = points @ points.T
-    squares = gram.square().sum(dim=1, keepdim=True)
-    long = squares > 0
-    return torch.where(long, gram / torch.where(long, squares, 1.0).sqrt(), 0.0)
+    points = wide(said[batch.mask].flatten(1))
+    return unit(points @ points.T) if len(points) else points @ points.T
