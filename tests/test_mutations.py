@@ -5,13 +5,23 @@ from pathlib import Path
 import pytest
 from mutations import MUTATIONS, Mutation, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
+from mutations_of_responses import MUTATIONS_OF_RESPONSES
+from mutations_of_relations import MUTATIONS_OF_RELATIONS
 from mutations_of_tasks import MUTATIONS_OF_TASKS
+from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mutation",
-    [*MUTATIONS, *MUTATIONS_OF_ANSWERS, *MUTATIONS_OF_TASKS],
+    [
+        *MUTATIONS,
+        *MUTATIONS_OF_ANSWERS,
+        *MUTATIONS_OF_RESPONSES,
+        *MUTATIONS_OF_RELATIONS,
+        *MUTATIONS_OF_TASKS,
+        *MUTATIONS_OF_TRANSFORMERS,
+    ],
     ids=lambda mutation: mutation.name,
 )
 def test_a_planted_bug_is_noticed(mutation: Mutation, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def taps(network: nn.Module, layers: Iterable[str]) -> Iterator[Mapping[str, Ten
         for handle in handles:
             handle.remove()
     for layer in wanted:
-        _check_caught(layer, caught, versions)
+        _check_caught(layer, caught, versions, modules)
 
 
 def listen(model: Model, inputs: Shaped[Tensor, "rows ..."], layers: Iterable[str] = ()) -> Signals:
@@ -80,6 +80,7 @@ def _located(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, t
             f"the layer name {layer!r} cannot be read", expected="such as 'encoder.2', 'attention[0]' or 'encoder[key]'"
         )
     if match["module"] not in names:
+        _refuse_in_attention(match["module"], modules)
         raise ModelError(
             f"the network has no layer {match['module']!r}",
             expected="a name from network.named_modules()",
@@ -90,6 +91,8 @@ def _located(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, t
 
 def _catcher(layer: str, keys: tuple[str, ...], caught: dict[str, Tensor], versions: dict[str, int]) -> Any:
     def catch(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(module, nn.MultiheadAttention) and not keys:
+            raise _unsaid(layer, f"the layer {layer!r} said {_described(output, layer)} and")
         value = _picked(layer, keys, output)
         caught[layer] = value
         # Tensors of inference mode keep no version.
@@ -132,8 +135,11 @@ def _parts(output: object, here: str) -> str:
     return "another layer"
 
 
-def _check_caught(layer: str, caught: Mapping[str, Tensor], versions: Mapping[str, int]) -> None:
+def _check_caught(
+    layer: str, caught: Mapping[str, Tensor], versions: Mapping[str, int], modules: Mapping[str, nn.Module]
+) -> None:
     if layer not in caught:
+        _refuse_in_attention(layer, modules)
         raise ModelError(
             f"the layer {layer!r} never ran", expected="a layer that the network's forward calls", remedy="name another"
         )
@@ -143,3 +149,22 @@ def _check_caught(layer: str, caught: Mapping[str, Tensor], versions: Mapping[st
             expected="an output that stays as it was said",
             remedy="name the later layer (often a ReLU with inplace=True), or build it with inplace=False",
         )
+
+
+def _refuse_in_attention(layer: str, modules: Mapping[str, nn.Module]) -> None:
+    """Refuses names inside of torch's attention, which calls none of its parts."""
+    parent = layer.rpartition(".")[0]
+    while parent:
+        if isinstance(modules.get(parent), nn.MultiheadAttention):
+            raise _unsaid(parent, f"no part of the layer {parent!r} runs by itself, {layer!r} neither: it")
+        parent = parent.rpartition(".")[0]
+
+
+def _unsaid(layer: str, what: str) -> ModelError:
+    return ModelError(
+        f"{what} keeps its queries, keys and values in one parameter (it is a torch.nn.MultiheadAttention), so that no "
+        "layer says them",
+        expected=f"{layer}[0] for what it puts out, or a layer that says queries, keys and values",
+        remedy="replace it by an attention with layers of its own for them, such as nn.Linear(size, 3 * size) before "
+        "scaled_dot_product_attention, and copy in_proj_weight and in_proj_bias into it",
+    )
