@@ -188,6 +188,16 @@ def test_report_writes_a_page(work: Path, tmp_path: Path, capsys: pytest.Capture
     assert "did you mean 'student'?" in capsys.readouterr().err
 
 
+def test_a_method_says_who_can_serve_it(capsys: pytest.CaptureFixture[str]) -> None:
+    call("methods", "--json")
+    cards = {card["name"]: card for card in json.loads(capsys.readouterr().out)["methods"]}
+    assert all(card["served_by"] and "depends" not in card["needs"][0] for card in cards.values())
+    assert "not an ONNX file" in cards["hint"]["served_by"]
+    assert cards["labels"]["served_by"].startswith("no teacher")
+    assert "list of two or more" in cards["ca_mkd"]["served_by"]
+    assert "live or recorded in dense form" in cards["logit_mse"]["served_by"]
+
+
 def test_methods_and_models_are_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
     call("methods", "--json")
     assert {"kd", "labels", "hint", "rkd", "logit_mse"} <= {
@@ -197,8 +207,8 @@ def test_methods_and_models_are_listed_and_described(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     for part in ("T²", "temperature: number > 0, default 4", "1503.02531"):
         assert part in out
-    call("methods", "dk", code=5)
-    assert "did you mean 'kd'?" in capsys.readouterr().err
+    call("methods", "hnt", code=5)
+    assert "did you mean 'hint'?" in capsys.readouterr().err
     call("models", "--json")
     assert {"mlp", "cnn", "separable_cnn"} <= {model["name"] for model in json.loads(capsys.readouterr().out)["models"]}
     call("version", "--json")
@@ -208,7 +218,7 @@ def test_methods_and_models_are_listed_and_described(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(["methods", *name] for name in ([], ["kd"], ["hint"], ["rkd"])),
+        *(["methods", *name] for name in ([], ["kd"], ["hint"], ["rkd"], ["review"], ["ca_mkd"])),
         *(["models", *name] for name in ([], ["mlp"], ["cnn"], ["tcn"], ["gru"], ["transformer"])),
     ],
 )

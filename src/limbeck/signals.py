@@ -72,10 +72,12 @@ class Batch:
 
         Args:
             value: From labels to one value for each row. Rows that are not `labelled` are asked about with label 0,
-                for what stands there may be no label at all (often -1); their values mean nothing.
+                for what stands there may be no label at all (often -1); their values mean nothing. So are all rows
+                of a batch without labels.
         """
-        assert self.labels is not None
         counted = self.labelled
+        if self.labels is None:
+            return value(torch.zeros_like(self.mask, dtype=torch.int64))
 
         def asked(labels: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "*rows"]:
             positions = counted.reshape(*counted.shape, *[1] * (labels.ndim - counted.ndim))

@@ -45,7 +45,8 @@ class MethodCard:
     """What a person wants to know about a method before using it.
 
     `factor` is what the value is multiplied by besides its weight; `paper` is the method file's docstring: paper, URL,
-    section and deviations; `details` the class's docstring; `needs` says in words what it demands.
+    section and deviations; `details` the class's docstring; `needs` says in words what it demands, and `served_by`
+    which teachers and recordings can answer that.
     """
 
     name: str
@@ -57,6 +58,7 @@ class MethodCard:
     details: str
     arguments: tuple[Argument, ...]
     needs: tuple[str, ...]
+    served_by: str
     per_row: bool
 
 
@@ -115,7 +117,8 @@ def card(kind: type[Objective]) -> MethodCard:
         paper=paper,
         details=inspect.getdoc(kind) or "",
         arguments=_arguments(kind),
-        needs=_needs_of(kind),
+        needs=needs_in_words(needs) if (needs := _needs_of(kind)) else ("it depends on the arguments",),
+        served_by="" if needs is None else served_by(needs),
         per_row=kind.per_row,
     )
 
@@ -136,6 +139,22 @@ def needs_in_words(needs: Needs) -> tuple[str, ...]:
     if needs.rows > 1:
         phrases.append(f"batches of at least {needs.rows} rows")
     return tuple(phrases) or ("nothing",)
+
+
+def served_by(needs: Needs) -> str:
+    """Which teachers, live or recorded, can answer these needs."""
+    if needs.teacher_layers:
+        return (
+            "a network in PyTorch, or a recording that kept these layers (say the objective when recording); not an "
+            "ONNX file, an estimator, a function or a list of teachers"
+        )
+    if needs.members:
+        return "a list of two or more teachers of any kind, each of them live or a recording of its own"
+    if needs.logits:
+        return "any teacher with scores for all classes, live or recorded in dense form"
+    if needs.soft:
+        return "any teacher with probabilities, live or recorded, whose kind of target answers these divergences"
+    return "no teacher: it reads none"
 
 
 def _only_method(module: ModuleType, name: str) -> type[Objective]:
@@ -301,14 +320,19 @@ def _ranges_in_words(ranges: Iterable[object]) -> list[str]:
     return words
 
 
-def _needs_of(kind: type[Objective]) -> tuple[str, ...]:
-    """The needs of a method with its default arguments; a required layer is shown by its argument's name."""
-    required = [
-        parameter.name
+def _needs_of(kind: type[Objective]) -> Needs | None:
+    """The needs of a method with its default arguments; a required layer is shown by its argument's name.
+
+    None where that is not possible.
+    """
+    required = {
+        parameter.name: parameter.name.upper()
         for parameter in inspect.signature(kind).parameters.values()
         if parameter.default is inspect.Parameter.empty
-    ]
-    try:
-        return needs_in_words(kind(**{name: name.upper() for name in required}).needs())
-    except (TypeError, ValueError, RecipeError, ObjectiveError):
-        return ("it depends on the arguments",)
+    }
+    for values in (required, {name: (text,) for name, text in required.items()}):  # one layer, or several
+        try:
+            return kind(**values).needs()
+        except (TypeError, ValueError, RecipeError, ObjectiveError):
+            continue
+    return None

@@ -39,9 +39,8 @@ def methods(
         screen.answer({"method": card})
         return
     cards = objectives.methods()
-    rows = [(card.name, card.family, card.factor, card.summary) for card in cards]
     screen.show(
-        _listed(("method", "family", "factor", "what it asks of the student"), rows),
+        _by_family(cards),
         "An objective is a weighted sum of them: 0.9 * kd(temperature=4) + 0.1 * labels",
         "`limbeck methods NAME` says more: formula, arguments, paper.",
     )
@@ -101,6 +100,19 @@ def _listed(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
+def _by_family(cards: "Sequence[MethodCard]") -> Table:
+    """A line for each method, family by family: what stands before the colon of its summary."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+    table.add_column("method", no_wrap=True, min_width=2 + max(len(card.name) for card in cards))
+    table.add_column("what it is")
+    for family in sorted({card.family for card in cards}):
+        table.add_row(Text(f"\n{family}", style="bold"))
+        for card in cards:
+            if card.family == family:
+                table.add_row(Text(f"  {card.name}"), Text(card.summary.partition(":")[0]))
+    return table
+
+
 def _show_card(card: "MethodCard", screen: Screen) -> None:
     details, told = prose.split(card.details)
     facts = Table.grid(padding=(0, 2))
@@ -109,6 +121,7 @@ def _show_card(card: "MethodCard", screen: Screen) -> None:
     facts.add_row("factor", Text(card.factor))
     facts.add_row("each row", Text("alone: one value a row" if card.per_row else "with its batch: a batch relation"))
     facts.add_row("needs", Text(", ".join(card.needs)))
+    facts.add_row("served by", Text(card.served_by))
     facts.add_row("arguments", Text("" if card.arguments else "none"))
     screen.show(Text(card.name, style="bold"), Padding(facts, (0, 2)))
     if card.arguments:

@@ -57,21 +57,13 @@ class DKD(Objective):
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows whose label, and whose partner's label where there is one, is known."""
-        known = batch.mask & batch.known
-        return known if batch.partner is None else known & batch.partner.known
+        return batch.labelled
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """T² times the weighted sum of both parts for each row; rows that are not counted may hold any label."""
         assert student.logits is not None and teacher.logits is not None
-        if batch.labels is None:
-            return student.logits.new_zeros(batch.mask.shape)
         theirs, ours = (tempered(said, self.temperature) for said in (teacher.logits.detach(), student.logits))
-        counted = self.counted(batch)
-        own = self._parts(theirs, ours, torch.where(counted, batch.labels, 0))
-        if batch.partner is None:
-            return own
-        share = batch.partner.share.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
-        return share * own + (1 - share) * self._parts(theirs, ours, torch.where(counted, batch.partner.labels, 0))
+        return batch.by_label(lambda right: self._parts(theirs, ours, right))
 
     def _parts(
         self,

@@ -37,22 +37,14 @@ class MarginMSE(Objective):
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows whose label, and whose partner's label where there is one, is known."""
-        known = batch.mask & batch.known
-        return known if batch.partner is None else known & batch.partner.known
+        return batch.labelled
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """The mean of each row, in squared units of the scores; rows that are not counted may hold any label."""
         assert student.logits is not None and teacher.logits is not None
-        if batch.labels is None:
-            return student.logits.new_zeros(batch.mask.shape)
         wide = torch.promote_types(student.logits.dtype, torch.float32)
         theirs, ours = teacher.logits.detach().to(wide), student.logits.to(wide)
-        counted = self.counted(batch)
-        own = _distance(theirs, ours, torch.where(counted, batch.labels, 0))
-        if batch.partner is None:
-            return own
-        share = batch.partner.share.to(wide).reshape(-1, *[1] * (own.ndim - 1))
-        return share * own + (1 - share) * _distance(theirs, ours, torch.where(counted, batch.partner.labels, 0))
+        return batch.by_label(lambda right: _distance(theirs, ours, right))
 
 
 def _distance(

@@ -15,7 +15,6 @@ Deviations:
 import math
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Bool, Float, Int
 from pydantic import validate_call
@@ -56,20 +55,13 @@ class NKD(Objective):
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows whose label, and whose partner's label where there is one, is known."""
-        known = batch.mask & batch.known
-        return known if batch.partner is None else known & batch.partner.known
+        return batch.labelled
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """Both parts of each row, in nats; rows that are not counted may hold any label."""
         assert student.logits is not None and teacher.logits is not None
-        if batch.labels is None:
-            return student.logits.new_zeros(batch.mask.shape)
-        theirs, ours, counted = teacher.logits.detach(), student.logits, self.counted(batch)
-        own = self._parts(theirs, ours, torch.where(counted, batch.labels, 0))
-        if batch.partner is None:
-            return own
-        share = batch.partner.share.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
-        return share * own + (1 - share) * self._parts(theirs, ours, torch.where(counted, batch.partner.labels, 0))
+        theirs, ours = teacher.logits.detach(), student.logits
+        return batch.by_label(lambda right: self._parts(theirs, ours, right))
 
     def _parts(
         self,

@@ -59,20 +59,13 @@ class TeacherFree(Objective):
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows whose label, and whose partner's label where there is one, is known."""
-        known = batch.mask & batch.known
-        return known if batch.partner is None else known & batch.partner.known
+        return batch.labelled
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         """T² times the divergence of each row, in nats; rows that are not counted may hold any label."""
         assert student.logits is not None
-        if batch.labels is None:
-            return student.logits.new_zeros(batch.mask.shape)
-        ours, counted = tempered(student.logits, self.temperature), self.counted(batch)
-        own = self._divergence(ours, torch.where(counted, batch.labels, 0))
-        if batch.partner is None:
-            return own
-        share = batch.partner.share.to(own.dtype).reshape(-1, *[1] * (own.ndim - 1))
-        return share * own + (1 - share) * self._divergence(ours, torch.where(counted, batch.partner.labels, 0))
+        ours = tempered(student.logits, self.temperature)
+        return batch.by_label(lambda right: self._divergence(ours, right))
 
     def _divergence(
         self, student: Float[Tensor, "*rows classes"], right: Int[Tensor, "*rows"]
