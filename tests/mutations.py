@@ -37,7 +37,7 @@ MUTATIONS = [
     Mutation(
         "no T² in kd",
         "objectives/kd.py",
-        (("return self.temperature**2 * teacher", "return teacher"),),
+        (("return self.temperature**2 * targets", "return targets"),),
         METHODS,
         "reference and kd",
     ),
@@ -46,7 +46,7 @@ MUTATIONS = [
         "divergences.py",
         (
             ("probability = teacher.exp()", "probability = student.exp()"),
-            ("probability * (teacher - student)", "probability * (student - teacher)"),
+            ("probability > 0, teacher - student, 0.0", "probability > 0, student - teacher, 0.0"),
         ),
         METHODS,
         "reference and kd",
@@ -54,7 +54,7 @@ MUTATIONS = [
     Mutation(
         "mean over classes",
         "divergences.py",
-        (("torch.zeros_like(terms)).sum(dim=-1)", "torch.zeros_like(terms)).mean(dim=-1)"),),
+        (("(probability * gap).sum(dim=-1)", "(probability * gap).mean(dim=-1)"),),
         METHODS,
         "reference and kd",
     ),

@@ -186,6 +186,9 @@ def test_the_default_objective() -> None:
     assert made.needs() == Needs(soft=frozenset({(kl, 4.0)}), meaning=frozenset({"classes"}), labels=True)
     assert objective(made) is made
     assert repr(objective("1 * kd(2)")) == "kd(temperature=2)"
+    assert repr(objective("kd(standardise=False)")) == "kd(temperature=4)", "a switch that is off is not written"
+    assert repr(objective("kd(2, standardise=True)")) == "kd(temperature=2, standardise=True)"
+    assert objective("kd(standardise=True)").needs() == Needs(logits=True, meaning=frozenset({"classes"}))
     assert objective("kd(temperature=4)").temperature == 4.0
 
 
@@ -313,7 +316,10 @@ def test_cards_say_what_a_person_wants_to_know() -> None:
     kd = cards["kd"]
     assert (kd.factor, kd.per_row) == ("T²", True)
     assert "1503.02531" in kd.paper
-    assert [str(argument) for argument in kd.arguments] == ["temperature: number > 0, default 4"]
+    assert [str(argument) for argument in kd.arguments] == [
+        "temperature: number > 0, default 4",
+        "standardise: True or False, default False",
+    ]
     assert kd.needs == ("a teacher that answers kl at temperature 4",)
     assert str(cards["hint"].arguments[0]) == "student_layer: text (not empty), required"
     assert cards["hint"].needs == ("the teacher's layer TEACHER_LAYER", "the student's layer STUDENT_LAYER")

@@ -1,11 +1,13 @@
 """Divergences between two distributions over the same symbols, one value in nats for each row.
 
-A divergence is a plain function of two tensors of log-probabilities, teacher first, and knows nothing of temperature,
+A divergence is a function of two tensors of log-probabilities, teacher first, and knows nothing of temperature,
 storage or masks. `targets` decides over which symbols it is taken (all of them, or the top k and the tail), so a
-divergence written here is right for every kind of recording that can serve it.
+divergence written here is right for every kind of recording that can serve it. One with a parameter is a small frozen
+class whose name says it, so that two with the same parameter are the same.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,12 +15,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+_ROUNDINGS = 16  # a largest deviation from the mean this many roundings wide is taken for none
+
 
 @runtime_checkable
 class Divergence(Protocol):
     """A named function (teacher log-probabilities, student log-probabilities) -> nats, one value per row."""
 
-    __name__: str
+    @property
+    def __name__(self) -> str: ...
 
     def __call__(
         self, teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
@@ -36,8 +41,126 @@ def kl(teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows sy
     A symbol the teacher gives probability zero adds nothing, whatever the student gives it.
     """
     probability = teacher.exp()
-    terms = probability * (teacher - student)
-    return torch.where(probability > 0, terms, torch.zeros_like(terms)).sum(dim=-1)
+    # Left out before the product and not after it, or a symbol with the logit -inf would have the gradient NaN.
+    gap = torch.where(probability > 0, teacher - student, 0.0)
+    return (probability * gap).sum(dim=-1)
+
+
+def reverse_kl(
+    teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+) -> Float[Tensor, "*rows"]:
+    """KL(student || teacher): a student that leaves out some of what the teacher says pays little, one that adds much.
+
+    A symbol the student gives probability zero adds nothing, whatever the teacher gives it.
+    """
+    return kl(student, teacher)
+
+
+def total_variation(
+    teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+) -> Float[Tensor, "*rows"]:
+    """Half the sum of the differences between probabilities, each without its sign: from 0 to 1, and not in nats."""
+    return (teacher.exp() - student.exp()).abs().sum(dim=-1) / 2
+
+
+@dataclass(frozen=True)
+class JensenShannon:
+    """beta · KL(teacher || m) + (1 − beta) · KL(student || m), where m = beta · teacher + (1 − beta) · student.
+
+    Symmetric at 1/2, and never above the entropy of (beta, 1 − beta). Divided by beta it tends to KL(teacher ||
+    student) as beta falls to 0; divided by 1 − beta, to KL(student || teacher) as beta rises to 1.
+
+    Args:
+        beta: The teacher's share, above 0 and below 1.
+    """
+
+    beta: float
+
+    @property
+    def __name__(self) -> str:
+        return f"jensen_shannon(beta={self.beta:g})"
+
+    def __call__(
+        self, teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+    ) -> Float[Tensor, "*rows"]:
+        mixed = _mixed(teacher, student, self.beta)
+        return self.beta * kl(teacher, mixed) + (1 - self.beta) * kl(student, mixed)
+
+
+@dataclass(frozen=True)
+class SkewKL:
+    """KL(teacher || m), where m = skew · teacher + (1 − skew) · student; reversed, with the two in each other's place.
+
+    What is compared has a share in what it is compared with: the value is never above −log(skew), also where the other
+    gives nothing to a symbol.
+
+    Args:
+        skew: That share, at least 0 (no skew) and below 1.
+        reverse: KL(student || skew · student + (1 − skew) · teacher).
+    """
+
+    skew: float
+    reverse: bool = False
+
+    @property
+    def __name__(self) -> str:
+        return f"skew_{'reverse_' * self.reverse}kl(skew={self.skew:g})"
+
+    def __call__(
+        self, teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+    ) -> Float[Tensor, "*rows"]:
+        first, second = (student, teacher) if self.reverse else (teacher, student)
+        return kl(first, _mixed(first, second, self.skew))
+
+
+@dataclass(frozen=True)
+class AdaptiveKL:
+    """share · KL(teacher || student) + (1 − share) · KL(student || teacher), a share for each row, without gradient.
+
+    The share is the part of the total difference between probabilities that lies in the head: the teacher's likeliest
+    symbols, as many as together do not exceed `head`, and the likeliest in any case. Equal models have the share 1/2.
+
+    Args:
+        head: Above 0 and below 1.
+    """
+
+    head: float
+
+    @property
+    def __name__(self) -> str:
+        return f"adaptive_kl(head={self.head:g})"
+
+    def __call__(
+        self, teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+    ) -> Float[Tensor, "*rows"]:
+        share = self._share(teacher.detach(), student.detach())
+        return share * kl(teacher, student) + (1 - share) * kl(student, teacher)
+
+    def _share(
+        self, teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
+    ) -> Float[Tensor, "*rows"]:
+        likely, order = teacher.exp().sort(dim=-1, descending=True, stable=True)
+        gaps = (likely - student.exp().gather(-1, order)).abs()
+        in_tail = likely.cumsum(dim=-1) > self.head
+        in_tail[..., 0] = False
+        total = gaps.sum(dim=-1)
+        of_head = torch.where(in_tail, 0.0, gaps).sum(dim=-1)
+        return torch.where(total > 0, of_head / torch.where(total > 0, total, 1.0), 0.5)
+
+
+def standardised(logits: Float[Tensor, "*rows symbols"]) -> Float[Tensor, "*rows symbols"]:
+    """Logits with mean 0 and standard deviation 1 (of the population) over the symbols of each row, at least float32.
+
+    Where all logits of a row are alike but for rounding, they become 0 and get no gradient.
+    """
+    wide = _wide(logits)
+    centred = wide - wide.mean(dim=-1, keepdim=True)
+    # A unit changes nothing in the result, also nothing in its gradient, and keeps the squares within range.
+    largest, size = (values.detach().abs().amax(dim=-1, keepdim=True) for values in (centred, wide))
+    varies = largest > _ROUNDINGS * torch.finfo(wide.dtype).eps * size
+    centred = centred / torch.where(varies, largest, 1.0)
+    variance = torch.where(varies, centred.square().mean(dim=-1, keepdim=True), 1.0)
+    return torch.where(varies, centred / variance.sqrt(), 0.0)
 
 
 def binary_kl(
@@ -93,6 +216,14 @@ def binary_mean(logits: Sequence[Float[Tensor, "*events"]], weights: Sequence[fl
     found = [_wide(model) for model in logits]
     happens, stays_away = ([functional.logsigmoid(sign * model) for model in found] for sign in (1, -1))
     return _log_mean(happens, weights) - _log_mean(stays_away, weights)
+
+
+def _mixed(
+    first: Float[Tensor, "*rows symbols"], second: Float[Tensor, "*rows symbols"], share: float
+) -> Float[Tensor, "*rows symbols"]:
+    """Log-probabilities of share · first + (1 − share) · second."""
+    # Of a symbol that neither has, the logarithm of a sum would have the gradient NaN, were it not for the floor.
+    return _log_mean([said.clamp(min=torch.finfo(said.dtype).min) for said in (first, second)], [share, 1 - share])
 
 
 def _log_mean(logarithms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
