@@ -118,7 +118,7 @@ def card(kind: type[Objective]) -> MethodCard:
         details=inspect.getdoc(kind) or "",
         arguments=_arguments(kind),
         needs=needs_in_words(needs) if (needs := _needs_of(kind)) else ("it depends on the arguments",),
-        served_by="" if needs is None else served_by(needs),
+        served_by="it depends on the arguments" if needs is None else served_by(needs),
         per_row=kind.per_row,
     )
 
@@ -326,13 +326,20 @@ def _needs_of(kind: type[Objective]) -> Needs | None:
     None where that is not possible.
     """
     required = {
-        parameter.name: parameter.name.upper()
+        parameter.name: _example(parameter.annotation, parameter.name.upper())
         for parameter in inspect.signature(kind).parameters.values()
         if parameter.default is inspect.Parameter.empty
     }
-    for values in (required, {name: (text,) for name, text in required.items()}):  # one layer, or several
-        try:
-            return kind(**values).needs()
-        except (TypeError, ValueError, RecipeError, ObjectiveError):
-            continue
-    return None
+    try:
+        return kind(**required).needs()
+    except (TypeError, ValueError, RecipeError, ObjectiveError):
+        return None
+
+
+def _example(annotation: Any, name: str) -> Any:
+    """A value an argument of this type would take: its name as a layer's, one such layer, or 1."""
+    if get_origin(annotation) is Annotated:
+        return _example(get_args(annotation)[0], name)
+    if annotation in (int, float):
+        return annotation(1)
+    return (name,) if get_origin(annotation) is tuple else name
