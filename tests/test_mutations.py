@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from mutations import MUTATIONS, Mutation, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
-from mutations_of_responses import MUTATIONS_OF_RESPONSES
+from mutations_of_features import MUTATIONS_OF_FEATURES
 from mutations_of_relations import MUTATIONS_OF_RELATIONS
+from mutations_of_responses import MUTATIONS_OF_RESPONSES
 from mutations_of_tasks import MUTATIONS_OF_TASKS
 from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 
@@ -17,6 +18,7 @@ from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
     [
         *MUTATIONS,
         *MUTATIONS_OF_ANSWERS,
+        *MUTATIONS_OF_FEATURES,
         *MUTATIONS_OF_RESPONSES,
         *MUTATIONS_OF_RELATIONS,
         *MUTATIONS_OF_TASKS,
