@@ -12,6 +12,8 @@
     constants(student, teacher, batch, **arguments)
                                     only where the method holds numbers that depend on the student constant, so that
                                     no gradient flows through them: nested lists, which `value` finds in its weights
+    reversal(**arguments)           only where a parameter is not to go down the value's gradient: by its name, the
+                                    number by which the gradient is multiplied (negative for one that climbs)
 
 `test_objectives.py` finds both files by name, takes the reference's gradient by central differences, and compares.
 """
@@ -33,10 +35,15 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Promises:
-    """Which laws hold for a method besides those that hold for all."""
+    """Which laws hold for a method besides those that hold for all.
+
+    `drawn` says that its first weights are drawn at random, so that another seed gives others; else every seed gives
+    the same.
+    """
 
     non_negative: bool = True
     zero_when_equal: bool = True
+    drawn: bool = True
 
 
 @dataclass(frozen=True)
