@@ -241,7 +241,7 @@ def test_students_are_listed_with_their_arguments_and_described(name: str, capsy
         for each in inspect.signature(build).parameters.values()
         if each.kind is each.KEYWORD_ONLY
     }
-    assert "size" in declared
+    assert {"size", "network"} & set(declared), "no dial"
     call("models", "--json")
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
     shown = listed[name]["arguments"]
