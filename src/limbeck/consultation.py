@@ -7,11 +7,14 @@ from typing import Any
 import torch
 
 from limbeck.distillation import RESUME, written_down
+from limbeck.errors import TeacherError
 from limbeck.examination.accuracy import of_classes
 from limbeck.examination.checks import of_case, of_data, thorough
+from limbeck.matching import Pair, propose
 from limbeck.progress import Progress, Silent
 from limbeck.recipe import Recipe
 from limbeck.records import Finding
+from limbeck.teachers.module import ModuleTeacher
 from limbeck.training.engine import threads
 from limbeck.workshop import Given, Workshop
 
@@ -86,6 +89,33 @@ def examine(
         if any(finding.subject == "the teacher answers NaN" for finding in found):
             return ordered(found)
         return ordered([*found, *thorough(case, probe if of_classes(shop.task) else 0.0, watcher.say)])
+
+
+def layers(recipe: Recipe, *, given: Given | None = None, progress: Progress | None = None) -> list[Pair]:
+    """Proposes which layers of a recipe's student may learn from which of its teacher's, on one training batch.
+
+    Args:
+        recipe: Names student, teacher and data; its objective is not read.
+        given: Objects in place of the recipe's texts.
+        progress: Is told what is being looked at.
+
+    Raises:
+        TeacherError: When the teacher is no single network whose layers can be heard.
+        LimbeckError: When data or models do not fit.
+    """
+    watcher = progress or Silent()
+    with torch.random.fork_rng(), threads(recipe.training.threads):
+        watcher.say("reading the data")
+        plain = recipe.replace(objective="labels", record=None)
+        case = Workshop.open(plain, given or Given(), recipe.folder, watcher, RESUME).case()
+        teacher = case.lesson.teacher
+        if not isinstance(teacher, ModuleTeacher):
+            raise TeacherError(
+                "the recipe has no teacher" if teacher is None else f"the layers of {teacher.name} cannot be heard",
+                expected="one network in PyTorch: a module, a run folder, timm: or torchvision:",
+            )
+        watcher.say("listening to both networks")
+        return propose(case.student, teacher.model, case.batch)
 
 
 def ordered(findings: Sequence[Finding]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The verb that looks before a run: doctor."""
+"""The verbs that look before a run: doctor, layers."""
 
 import sys
 from collections.abc import Sequence
@@ -56,6 +56,34 @@ def doctor(
     screen.answer({"recipes": answers, "counts": counts, "exit_code": FOUND if bad else 0})
     if bad:
         sys.exit(FOUND)
+
+
+def layers(
+    context: typer.Context,
+    recipe: RecipeFile,
+    changes: Changes = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Propose which layers of the student may learn from which layers of the teacher, for hint and its kin."""
+    from limbeck.consultation import layers as proposed
+    from limbeck.recipe import Recipe
+
+    screen = Screen.of(context)
+    progress = screen.progress()
+    pairs = proposed(Recipe.read(recipe, changes or []), progress=progress)
+    progress.done()
+    table = Table(box=SIMPLE)
+    for heading in ("student's layer", "teacher's layer", "likeness (CKA)"):
+        table.add_column(heading, justify="right" if heading.startswith("likeness") else "left")
+    for pair in pairs:
+        sides = ((pair.student, pair.student_shape), (pair.teacher, pair.teacher_shape))
+        table.add_row(*(Text(f"{name}  {shape}") for name, shape in sides), f"{pair.similarity:.2f}")
+    deepest = pairs[-1] if pairs else None
+    hint = "" if deepest is None else f"hint({deepest.student!r}, {deepest.teacher!r})"
+    screen.show(table, f"for example: objective: 0.1 * {hint} + labels" if hint else "no layers were found to pair")
+    screen.answer({"pairs": pairs})
 
 
 def _show(name: str, found: "Sequence[Finding]", screen: Screen) -> None:
