@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limbeck.evaluation import evaluate as evaluate
     from limbeck.model import Model as Model
     from limbeck.plans.chain import chain as chain
+    from limbeck.plans.comparison import compare as compare
     from limbeck.recorder import record as record
     from limbeck.reporting.html import report as report
     from limbeck.run import Run as Run
@@ -26,7 +27,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Batch", "Budget", "Model", "Run", "Signals", "chain", "distill", "doctor", "evaluate", "record", "report"]
+__all__ = [
+    "Batch",
+    "Budget",
+    "Model",
+    "Run",
+    "Signals",
+    "chain",
+    "compare",
+    "distill",
+    "doctor",
+    "evaluate",
+    "record",
+    "report",
+]
 
 _HOMES = {
     "Batch": "limbeck.signals",
@@ -35,6 +49,7 @@ _HOMES = {
     "Run": "limbeck.run",
     "Signals": "limbeck.signals",
     "chain": "limbeck.plans.chain",
+    "compare": "limbeck.plans.comparison",
     "distill": "limbeck.distillation",
     "doctor": "limbeck.consultation",
     "evaluate": "limbeck.evaluation",

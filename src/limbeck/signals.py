@@ -65,9 +65,7 @@ class Batch:
         known = self.mask & self.known
         return known if self.partner is None else known & self.partner.known
 
-    def by_label(
-        self, value: Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "*rows"]]
-    ) -> Float[Tensor, "*rows"]:
+    def by_label(self, value: Callable[[Shaped[Tensor, "rows ..."]], Float[Tensor, "*rows"]]) -> Float[Tensor, "*rows"]:
         """What a row's label makes of it; for a mixed row both labels' values, weighted by their shares.
 
         Args:

@@ -33,7 +33,7 @@ class Compared:
 
 
 def compare(
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     *,
     resume: bool = False,
     workers: int = 1,
@@ -48,7 +48,8 @@ def compare(
     listed with the reason and costs the others nothing.
 
     Args:
-        recipe: One with the key `compare`; its chain, if it has one, is run first and its last link teaches.
+        recipe: One with the key `compare`, or its file; its chain, if it has one, is run first, and its last link
+            teaches.
         resume: Goes on with an interrupted comparison in the same folder; what finished is kept.
         workers: How many runs are trained at a time, each in a process of its own.
         progress: Is told how it goes.
@@ -60,6 +61,8 @@ def compare(
         LimbeckError: When a method, the teacher or the data do not fit, before anything is trained.
         Interrupted: After Ctrl-C, with everything saved.
     """
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.read(recipe)
     spec = recipe.compare
     if spec is None:
         raise RecipeError("the recipe compares nothing", expected="the key compare", remedy="limbeck distill")
