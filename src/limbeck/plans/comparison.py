@@ -77,9 +77,16 @@ def compare(
         base = base.replace(teacher=str(taught[-1].folder))
     needs = _refuse_wrong_methods(base, spec, watcher, teacher=base.teacher_text())
     base = base.replace(teacher=str(_recorded(base, needs, recipe.record or 1, watcher, resume_command)))
-    failures: dict[str, str] = {}
-    first = {name: _run(base, spec, name, "methods", recipe.seed, spec.seeds) for name in spec.methods}
-    failures |= _all(first, workers, watcher, resume_command)
+    found, failures = _stages(base, spec, workers, watcher, resume_command)
+    return _written(recipe, spec, found, failures, command)
+
+
+def _stages(
+    base: Recipe, spec: Comparison, workers: int, watcher: Progress, resume_command: str
+) -> tuple[dict[str, list[RunRecord]], dict[str, str]]:
+    """Trains all methods, then the leaders further; returns the runs of each, and why others could not be trained."""
+    first = {name: _run(base, spec, name, "methods", base.seed, spec.seeds) for name in spec.methods}
+    failures = _all(first, workers, watcher, resume_command)
     found = {name: [read_record(run.folder)] for name, run in first.items() if name not in failures}
     if spec.against not in found:
         raise RecipeError(f"the baseline {spec.against} could not be trained: {failures[spec.against]}")
@@ -87,12 +94,12 @@ def compare(
     if spec.leaders and more:
         best = [each.name for each in _ranked(found, spec).contenders if each.name in found][: spec.leaders]
         names = dict.fromkeys([*best, spec.against])
-        last = {name: _run(base, spec, name, "leaders", recipe.seed + spec.seeds, more) for name in names}
+        last = {name: _run(base, spec, name, "leaders", base.seed + spec.seeds, more) for name in names}
         late = _all(last, workers, watcher, resume_command)
         failures |= late
         for name in last.keys() - late.keys():
             found[name].append(read_record(last[name].folder))
-    return _written(recipe, spec, found, failures, base, command)
+    return found, failures
 
 
 def _base(recipe: Recipe, workers: int) -> Recipe:
@@ -203,7 +210,6 @@ def _written(
     spec: Comparison,
     found: Mapping[str, Sequence[RunRecord]],
     failures: Mapping[str, str],
-    base: Recipe,
     command: str,
 ) -> Compared:
     ranked = _ranked(found, spec)
