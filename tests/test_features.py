@@ -72,6 +72,18 @@ def test_a_mask_belongs_to_a_row_a_view_and_a_step() -> None:
     same(made(student, teacher, BATCH), value, 0)
 
 
+def test_a_method_with_a_schedule_hears_of_the_step_itself() -> None:
+    student, teacher = said(it=(2, 5, 5)), said(it=(2, 5, 5))
+    made = objective("mgd('it', 'it', masked=linear(0.5, 0.4, over='5 steps'))")
+    made.setup(student, teacher, BATCH)
+    made.advance(Moment(5, 10, 5))
+    plain = objective("mgd('it', 'it', masked=0.4)")
+    value = answered(plain, student, teacher)
+    assert (made(student, teacher, BATCH) != value).all(), "the masks are those of the first step"
+    plain.advance(Moment(5, 10, 5))
+    same(made(student, teacher, BATCH), plain(student, teacher, BATCH), 0)
+
+
 def test_a_mask_takes_its_share() -> None:
     """All of what is kept is one, so that what is generated tells how many places there were."""
     made = objective("mgd('it', 'it', masked=0.3)")

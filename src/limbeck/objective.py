@@ -318,6 +318,7 @@ class Scheduled(Objective):
         self.method.setup(student, teacher, batch)
 
     def advance(self, moment: Moment) -> None:
+        super().advance(moment)
         self._set({name: schedule.at(moment) for name, schedule in self.scheduled.items()})
 
     def schedules(self) -> Iterator[Schedule]:
