@@ -45,8 +45,9 @@ def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:
             raise RecipeError(f"the tracker {tracker} is not installed", remedy=f"pip install {tracker}")
     # A head that no term reads (features only) gets no gradient; several processes must not wait for it.
     tolerant = DistributedDataParallelKwargs(find_unused_parameters=True)
+    # Several processes on a machine without a GPU find each other only where accelerate is told to stay on the CPU.
     return Accelerator(
-        cpu=device == "cpu",
+        cpu=device == "cpu" or not torch.accelerator.is_available(),
         log_with=list(trackers) or None,
         project_dir=folder,
         kwargs_handlers=[tolerant],
