@@ -77,9 +77,9 @@ MUTATIONS_OF_RESPONSES = [
         "reference and jensen",
     ),
     Mutation(
-        "no gradient through the mixture",
-        "divergences.py",
-        (("mixed = _mixed(teacher, student, self.beta)", "mixed = _mixed(teacher, student, self.beta).detach()"),),
+        "no T² in jensen_shannon",
+        "objectives/jensen_shannon.py",
+        (("return self.temperature**2 * teacher", "return teacher"),),
         METHODS,
         "reference and jensen",
     ),
