@@ -97,7 +97,7 @@ MUTATIONS_OF_TRANSFORMERS = [
     Mutation(
         "patient averages padding",
         "objectives/patient.py",
-        (("batch.mask.sum(dim=1).clamp(min=1)[:, None] if batch.mask.ndim > 1 else said.shape[1]", "said.shape[1]"),),
+        (("tokens(signals, layer, prefix, batch).sum(dim=1)", "wide(signals.features[layer])[:, prefix:].sum(dim=1)"),),
         PLACES,
         "padding_changes_nothing",
     ),

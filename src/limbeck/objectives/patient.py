@@ -100,8 +100,7 @@ class Patient(Objective):
 
     def _state(self, signals: Signals, layer: str, prefix: int, batch: Batch) -> Float[Tensor, "rows width"]:
         if self.of == "mean":
-            said = tokens(signals, layer, prefix, batch)
-            count = batch.mask.sum(dim=1).clamp(min=1)[:, None] if batch.mask.ndim > 1 else said.shape[1]
-            return said.sum(dim=1) / count
+            # The sum points where the mean does.
+            return tokens(signals, layer, prefix, batch).sum(dim=1)
         rows = batch.mask.any(dim=1) if batch.mask.ndim > 1 else batch.mask
         return torch.where(rows[:, None], wide(signals.features[layer])[:, 0], 0.0)
