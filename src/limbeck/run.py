@@ -1,8 +1,10 @@
 """A finished (or unfinished) run on disk: its record, its models, and what may be asked of them."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +15,17 @@ from limbeck.catalog.data import data_of
 from limbeck.catalog.models import model, of_run, saved_shape, with_weights
 from limbeck.catalog.tasks import task
 from limbeck.catalog.teachers import teacher
+from limbeck.data.arrays import as_rows
+from limbeck.data.forms import traces
 from limbeck.data.source import Data
 from limbeck.errors import DataError, RecipeError, did_you_mean
 from limbeck.evaluation import baseline_scores, evaluate, score, teacher_answers
 from limbeck.model import Model
 from limbeck.objective import Needs
-from limbeck.recipe import Recipe
+from limbeck.recipe import DataSpec, Recipe
 from limbeck.records import RunRecord, Scores, read_record
+
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -100,28 +106,64 @@ def student_row(run: Run) -> tuple[int, ...]:
     return tuple(run.record.data["row"])
 
 
-def predict_run(run: Run, inputs: Shaped[np.ndarray, "rows ..."]) -> list[Mapping[str, object]]:
+def predict_run(
+    run: Run, inputs: Shaped[np.ndarray, "rows ..."] | str | Path | Mapping[str, Any]
+) -> list[Mapping[str, object]]:
     """The student's answers, readable, one for each row.
+
+    A series is cut as the run's data was: the same windows, stride, grid of time, gaps and bridged holes. Each window
+    is answered, also the last ones, after which nothing was read yet, and its answer says the `group` and the `time`
+    of its last reading.
 
     Args:
         run: A finished run.
-        inputs: Raw rows as the data held them; a single row may come without its first dimension.
+        inputs: Raw rows as the data held them; a single row may come without its first dimension, and rows of one
+            channel without it or flat. Or, for a run on windows, a series with the columns that the run's data had: a
+            file (.csv, .tsv, .parquet, .jsonl), or arrays by column name.
 
     Raises:
-        DataError: When the rows have another shape than the training data's, or are not finite.
+        DataError: When the rows have another shape than the training data's, or are not finite; when a series has no
+            such columns, or is shorter than a window.
     """
+    if isinstance(inputs, str | Path | Mapping):
+        return _predict_trace(run, Path(inputs) if isinstance(inputs, str) else inputs)
     row = student_row(run)
-    rows = torch.from_numpy(np.ascontiguousarray(inputs))
-    if tuple(rows.shape) == row:
-        rows = rows[None]
-    if len(row) == 3 and tuple(rows.shape[1:]) == row[1:]:
-        rows = rows[:, None]
-    if len(row) == 3 and tuple(rows.shape) == row[1:]:
-        rows = rows[None, None]
-    if tuple(rows.shape[1:]) != row:
+    found = as_rows(np.asarray(inputs), row)
+    if found is None:
         raise DataError(f"the rows have shape {tuple(inputs.shape)}", expected=f"(rows, {', '.join(map(str, row))})")
+    rows = torch.from_numpy(np.ascontiguousarray(found))
     if rows.is_floating_point() and not bool(torch.isfinite(rows).all()):
         raise DataError("the rows hold NaN or infinity", expected="finite numbers")
     with torch.inference_mode():
         outputs = run.student()(rows)
     return task(run.record.task).decode(outputs, run.record.classes)
+
+
+def _predict_trace(run: Run, source: Path | Mapping[str, Any]) -> list[Mapping[str, object]]:
+    trace = traces.read(source, _trace_spec(run))
+    if trace.unread:
+        warnings.warn(f"{trace.unread} lines of {source} cannot be read and are left out", stacklevel=3)
+    student, judge = run.student(), task(run.record.task)
+    answers: list[Mapping[str, object]] = []
+    with torch.inference_mode():
+        for first in range(0, len(trace.places), _ROWS_AT_ONCE):
+            places = trace.places[first : first + _ROWS_AT_ONCE]
+            outputs = student(trace.inputs.take(torch.arange(first, first + len(places))))
+            said = judge.decode(outputs, run.record.classes)
+            answers += [{**place, **answer} for place, answer in zip(places, said, strict=True)]
+    return answers
+
+
+def _trace_spec(run: Run) -> DataSpec:
+    """How the run's data was read and cut, with what was found out then: which channels, and how far apart in time."""
+    spec, facts = run.recipe().data, run.record.data.get("windows")
+    if spec.windows is None or facts is None:
+        raise DataError(
+            f"a series was given, and {run.folder} was not trained on windows of one",
+            expected=f"rows of shape {student_row(run)} as an array, or in a .npy or .npz file",
+        )
+    apart = facts["every_seconds"]
+    every = None if apart is None else f"{np.format_float_positional(apart, trim='-')}s"
+    columns = spec.columns.model_copy(update={"inputs": tuple(facts["channels"]), "label": ()})
+    windows = spec.windows.model_copy(update={"every": every})
+    return spec.model_copy(update={"columns": columns, "windows": windows})

@@ -1,4 +1,4 @@
-"""Rows from a file a person has at hand: .npy, .npz, or an image."""
+"""Rows from a file a person has at hand: .npy, .npz, an image, or a table, which a run itself reads as a series."""
 
 import zipfile
 from collections.abc import Callable
@@ -8,19 +8,21 @@ import numpy as np
 from jaxtyping import Shaped
 
 from limbeck.data import pictures
+from limbeck.data.arrays import as_rows
+from limbeck.data.forms import tables
 from limbeck.errors import DataError, did_you_mean
 
 
-def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shaped[np.ndarray, "..."]:
+def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shaped[np.ndarray, "..."] | Path:
     """Reads rows.
 
     Args:
-        path: A .npy file, a .npz file with one array or one called "inputs", or an image.
+        path: A .npy file, a .npz file with one array or one called "inputs", an image, or a table.
         row: Shape of one row as the run knows it, such as (1, 28, 28); empty when it does not.
         warn: Told when an image is brought to another size or to grey.
 
     Returns:
-        An array whose first axis counts rows.
+        An array whose first axis counts rows; of a table its path.
 
     Raises:
         DataError: When the file is missing, cannot be read, or its rows have another shape.
@@ -28,23 +30,29 @@ def read(path: Path, row: tuple[int, ...], warn: Callable[[str], None]) -> Shape
     if not path.is_file():
         near = [other.name for other in path.parent.glob("*") if other.is_file()] if path.parent.is_dir() else []
         raise DataError(
-            f"there is no file {path}", expected="a .npy, .npz or image file", remedy=did_you_mean(path.name, near)
+            f"there is no file {path}",
+            expected="a .npy, .npz, .csv, .parquet or image file",
+            remedy=did_you_mean(path.name, near),
         )
+    if tables.is_table(path):
+        return path
     if path.suffix.lower() in pictures.SUFFIXES:
         return _image(path, row, warn)
     if path.suffix.lower() not in (".npy", ".npz"):
         raise DataError(
-            f"{path} is of no known kind", expected=f".npy, .npz or an image: {', '.join(sorted(pictures.SUFFIXES))}"
+            f"{path} is of no known kind",
+            expected=f".npy, .npz, a series ({', '.join(tables.SUFFIXES)}) or an image: "
+            f"{', '.join(sorted(pictures.SUFFIXES))}",
         )
     array = _array(path)
-    if row and array.shape == row:
-        array = array[None]
-    if row and array.shape[1:] != row:
+    found = as_rows(array, row) if row else array
+    if found is None:
         raise DataError(
             f"{path} holds an array of shape {array.shape}",
             expected=f"rows of shape {row}: ({', '.join(['N', *map(str, row)])})",
             remedy="reshape or transpose it; images have their channels first",
         )
+    array = found
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path} holds {array.dtype}", expected="numbers")
     if not np.isfinite(array).all():

@@ -44,12 +44,22 @@ def evaluate(
 def predict(
     context: typer.Context,
     run: RunFolder,
-    inputs: Annotated[Path, typer.Argument(help="A .npy or .npz file of rows, or an image.", show_default=False)],
+    inputs: Annotated[
+        Path,
+        typer.Argument(
+            help="A .npy or .npz file of rows, an image, or for a run on windows a .csv or .parquet series.",
+            show_default=False,
+        ),
+    ],
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Ask the student of a run about rows of your own."""
+    """Ask the student of a run about rows or a series of your own.
+
+    A series has the columns of the run's data and is cut into the same windows; each is answered with its group and the
+    time of its last reading, also the last one, after which nothing was read yet.
+    """
     from limbeck.cli.inputs import read
     from limbeck.run import Run, predict_run
 

@@ -66,6 +66,33 @@ def numeric(inputs: Any, split: str) -> Tensor:
         ) from error
 
 
+def as_rows(array: Shaped[np.ndarray, "..."], row: tuple[int, ...]) -> Shaped[np.ndarray, "rows ..."] | None:
+    """Rows of a known shape from an array that holds one or several of them, where only one reading is possible.
+
+    A single row may come without the dimension that counts rows. Dimensions of length 1 may be missing or stand
+    elsewhere, and rows of one channel may be flat. Flat rows of several channels could be laid out in either way.
+
+    Args:
+        array: What a person has.
+        row: The shape of one row, not empty.
+
+    Returns:
+        (rows, *row), or None where it does not fit.
+    """
+    long = tuple(length for length in row if length > 1)
+    shapes = {tuple(row), long}
+    if len(row) == 1 or row[0] == 1:
+        shapes.add((int(np.prod(row)),))
+    count = array.shape[0] if array.ndim else 0
+
+    def fits(shape: tuple[int, ...]) -> bool:
+        return shape in shapes or tuple(length for length in shape if length > 1) in shapes
+
+    if fits(array.shape[1:]) and array.ndim > 1:
+        return array.reshape(count, *row)
+    return array.reshape(1, *row) if array.ndim and fits(array.shape) else None
+
+
 def _check_finite(tensor: Tensor, split: str) -> None:
     if bool(torch.isfinite(tensor.sum())):
         return

@@ -106,15 +106,8 @@ def windowed(
     assert spec.windows is not None
     columns, cut = spec.columns, spec.windows
     channels = _channels(table, columns)
-    groups = _groups(table, columns)
-    moments = None if columns.time is None else _times(_column(table, columns.time), columns.time)
-    order = _order(groups, moments)
-    names, number = np.unique(groups[order], return_inverse=True)
-    sorted_moments = None if moments is None else moments[order]
-    every = _every(number, sorted_moments, names, cut)
-    grid = Grid.of(number, sorted_moments, every, [str(name) for name in names], cut)
-    readings = np.stack([grid.laid(_numbers(_column(table, channel), channel)[order]) for channel in channels])
-    filled = np.stack([filled_in(channel, grid, cut.fill) for channel in readings])
+    laid = _Laid.of(table, columns, channels, cut)
+    grid, order, readings, filled, names = laid.grid, laid.order, laid.readings, laid.filled, laid.names
     starts = grid.starts(filled, readings, cut)
     targets, said = _targets(table, columns, cut, channels, labels, grid, order, readings, starts)
     keep = said.any(axis=1) if said is not None else np.ones(len(starts), dtype=bool)
@@ -125,24 +118,93 @@ def windowed(
             expected=f"at least {cut.steps + cut.horizon}: windows.steps + windows.horizon",
             remedy="fewer steps, or windows.fill to bridge short holes",
         )
-    inputs = WindowInputs(torch.from_numpy(filled.astype(np.float32)), torch.from_numpy(starts), cut.steps)
     owner = grid.group[starts]
-    times = {} if moments is None else {"train": grid.span(starts, cut)}
+    times = {} if columns.time is None else {"train": grid.span(starts, cut)}
     return Raw(
         name,
-        (inputs, targets),
+        (laid.windows(starts, cut.steps), targets),
         classes=tuple(f"+{step}" for step in range(1, cut.horizon + 1)) if cut.horizon else None,
         origin=origin,
         groups={} if columns.group is None else {"train": names[owner]},
         times=times,
-        facts={"windows": _facts(cut, channels, every, grid, names, owner, len(groups))},
+        facts={"windows": _facts(cut, channels, grid, names, owner, len(order))},
     )
+
+
+def unlabelled(
+    table: Mapping[str, npt.NDArray[Any]], columns: Columns, cut: Windows
+) -> tuple[WindowInputs, npt.NDArray[np.int64]]:
+    """Cuts every window of a table as `windowed` does, also those after which nothing was read yet.
+
+    Args:
+        table: Columns by name, all of one length.
+        columns: Its inputs are named, in the order of the channels.
+        cut: How; its horizon and target say nothing here.
+
+    Returns:
+        The windows, by group and time; and for each the line of the table that holds its last reading.
+
+    Raises:
+        DataError: As `windowed` does; when there is no window, with the number of readings there are and are needed.
+    """
+    cut = cut.model_copy(update={"horizon": 0})
+    laid = _Laid.of(table, columns, columns.inputs, cut)
+    starts = laid.grid.starts(laid.filled, laid.readings, cut)
+    if not len(starts):
+        later = f", that begins a multiple of {cut.stride} steps after its series" if cut.stride > 1 else ""
+        raise DataError(
+            f"no series is long enough: the longest stretch without a gap has {laid.grid.longest(laid.filled)} of "
+            f"{len(laid.order)} readings",
+            expected=f"a stretch of {cut.steps} readings, which is one window{later}",
+            remedy=f"a longer series; holes of up to {cut.fill} readings are bridged, longer ones are gaps",
+        )
+    lines = np.full(len(laid.grid.group), -1, dtype=np.int64)
+    lines[laid.grid.place] = laid.order
+    return laid.windows(starts, cut.steps), lines[starts + cut.steps - 1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """A table on its grid.
+
+    Args:
+        grid: Where the readings lie.
+        order: Lines of the table in the order of the grid.
+        names: Of the groups, by their number.
+        readings: Channels on the grid, NaN where nothing was read.
+        filled: The same with short holes bridged.
+    """
+
+    grid: Grid
+    order: npt.NDArray[np.int64]
+    names: npt.NDArray[Any]
+    readings: Floats
+    filled: Floats
+
+    @classmethod
+    def of(
+        cls, table: Mapping[str, npt.NDArray[Any]], columns: Columns, channels: tuple[str, ...], cut: Windows
+    ) -> "_Laid":
+        """Lays these channels of a table out."""
+        groups = _groups(table, columns)
+        moments = None if columns.time is None else _times(_column(table, columns.time), columns.time)
+        order = _order(groups, moments)
+        names, number = np.unique(groups[order], return_inverse=True)
+        sorted_moments = None if moments is None else moments[order]
+        every = _every(number, sorted_moments, names, cut)
+        grid = Grid.of(number, sorted_moments, every, [str(name) for name in names], cut)
+        readings = np.stack([grid.laid(_numbers(_column(table, channel), channel)[order]) for channel in channels])
+        filled = np.stack([filled_in(channel, grid, cut.fill) for channel in readings])
+        return cls(grid, order, names, readings, filled)
+
+    def windows(self, starts: npt.NDArray[np.int64], steps: int) -> WindowInputs:
+        """The windows that begin there."""
+        return WindowInputs(torch.from_numpy(self.filled.astype(np.float32)), torch.from_numpy(starts), steps)
 
 
 def _facts(
     cut: Windows,
     channels: tuple[str, ...],
-    every: float | None,
     grid: Grid,
     names: npt.NDArray[Any],
     owner: npt.NDArray[np.int64],
@@ -154,7 +216,7 @@ def _facts(
         "steps": cut.steps,
         "stride": cut.stride,
         "horizon": cut.horizon,
-        "every_seconds": every,
+        "every_seconds": grid.every,
         "fill": cut.fill,
         "channels": list(channels),
         "target": _target(cut, channels) if cut.horizon else None,
@@ -285,14 +347,15 @@ def _every(
         distance = np.diff(moments[number == group])
         if len(distance):
             medians[str(name)] = float(np.median(distance))
-    if not medians:
+    if not medians and cut.every is None:
         raise DataError("no series has two readings", expected="series of at least two readings")
     every = float(np.median(list(medians.values()))) if cut.every is None else seconds(cut.every)
     other = {name: median for name, median in medians.items() if abs(median - every) > ALIKE * every}
     if other:
         few = ", ".join(f"{name} every {median:g} s" for name, median in list(other.items())[:3])
+        rest = "the others" if len(other) < len(medians) else "windows"
         raise DataError(
-            f"the series have different sampling rates: {few}, the others every {every:g} s",
+            f"the series have different sampling rates: {few}, {rest} every {every:g} s",
             expected="one rate",
             remedy="resample those series, leave them out, or say windows.every",
         )

@@ -71,8 +71,10 @@ def read(path: Path, spec: DataSpec, labels: LabelKind) -> Raw:
         DataError: When pyarrow is not installed, a column is missing or no number, or too much is unreadable.
     """
     files = [inner for inner in path.iterdir() if is_table(inner)] if path.is_dir() else [path]
-    by_split = split_files([file for file in files if not file.name.startswith(".")], path)
-    splits = {split: _reader(listed) for split, listed in by_split.items()}
+    # A file that is named alone is train, whatever its name.
+    there = [file for file in files if not file.name.startswith(".")]
+    by_split = split_files(there, path) if path.is_dir() else {"train": files}
+    splits = {split: reader(listed) for split, listed in by_split.items()}
     listed = sorted(chain.from_iterable(by_split.values()))
     folder = path if path.is_dir() else path.parent
     name = path.name.partition(".")[0] or path.name
@@ -181,7 +183,7 @@ def _windowed(table: Table, spec: DataSpec, labels: LabelKind, lost: Unreadable)
 
     cut = {}
     for split, blocks in table.splits.items():
-        columns = _whole(list(blocks(lost)), spec, labels, lost)
+        columns = whole(list(blocks(lost)), spec, labels, lost)
         cut[split] = windowed(columns, spec, labels, name=table.name, origin=table.origin)
     train = cut["train"]
     lines = sum(raw.facts["windows"]["readings"] for raw in cut.values())
@@ -196,8 +198,12 @@ def _windowed(table: Table, spec: DataSpec, labels: LabelKind, lost: Unreadable)
     )
 
 
-def _whole(blocks: list[Block], spec: DataSpec, labels: LabelKind, lost: Unreadable) -> dict[str, Any]:
-    """The columns that windows need, as arrays: inputs with NaN where a reading is missing, times in seconds."""
+def whole(blocks: list[Block], spec: DataSpec, labels: LabelKind, lost: Unreadable) -> dict[str, Any]:
+    """The columns that windows need, as arrays: inputs with NaN where a reading is missing, times in seconds.
+
+    Raises:
+        DataError: When a column is missing or no number, or too much is unreadable.
+    """
     found = roles(spec.columns, blocks[0])
     assembly = Assembly(labels, Shelf(0), lost, blocks[0].typed)
     parts = [_readings(block, found, assembly) for block in blocks]
@@ -232,7 +238,9 @@ def _readings(block: Block, found: Roles, assembly: Assembly) -> dict[str, Any]:
     return columns
 
 
-def _reader(files: Sequence[Path]) -> Callable[[Unreadable], Iterator[Block]]:
+def reader(files: Sequence[Path]) -> Callable[[Unreadable], Iterator[Block]]:
+    """What reads the blocks of these files, one file after the other."""
+
     def blocks(lost: Unreadable) -> Iterator[Block]:
         for path in files:
             name = path.name.lower().removesuffix(".gz")
