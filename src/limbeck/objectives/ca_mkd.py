@@ -12,6 +12,7 @@ Deviations:
 """
 
 import math
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -68,6 +69,6 @@ def _weights(teacher: Signals, batch: Batch) -> Float[Tensor, "teachers *rows"]:
     for member in teacher.members:
         assert member.logits is not None
         logits = member.logits.detach()
-        losses.append(batch.by_label(lambda labels, logits=logits: batch.task.label_loss(logits, labels)))
+        losses.append(batch.by_label(partial(batch.task.label_loss, logits)))
     weights = (1 - torch.softmax(torch.stack(losses), dim=0)) / (count - 1)
     return torch.where(batch.labelled, weights, 1 / count)

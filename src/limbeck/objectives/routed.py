@@ -9,6 +9,7 @@ Deviations:
 """
 
 import math
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -69,7 +70,7 @@ class Routed(Objective):
         surest = _first_largest([tempered(logits, 1.0).amax(dim=-1) for logits in said])
         if self.by == "confidence" or batch.labels is None:
             return surest
-        losses = [batch.by_label(lambda labels, own=own: batch.task.label_loss(own, labels)) for own in said]
+        losses = [batch.by_label(partial(batch.task.label_loss, own)) for own in said]
         return torch.where(batch.labelled, _first_largest([-loss for loss in losses]), surest)
 
 
