@@ -92,6 +92,8 @@ def evaluate_run(
         master = teacher(what, shape)
         if master.views is None:  # a recording answers the rows it recorded, and no others
             master.prepare(Needs(), loaded.classes)
+            if split == "train":  # a teacher may answer what it taught otherwise than other rows
+                master.fits(rows, None)
             found["teacher"] = score(teacher_answers(master, rows, judge), judge, loaded.classes)
     found["student"] = evaluate(student, rows, judge, loaded.classes)
     if (run.folder / "control.safetensors").is_file():

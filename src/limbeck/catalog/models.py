@@ -27,7 +27,7 @@ from limbeck.transforms import AsFloat, ImageScale
 
 TEACHERS = (
     ("onnx:PATH", "teacher", 'an ONNX file, run on the CPU (extra: onnx); onnx:PATH(outputs="probabilities")'),
-    ("sklearn:PATH", "teacher", "a fitted estimator that skops.io.dump wrote (extra: sklearn)"),
+    ("sklearn:PATH", "teacher", "a fitted estimator that skops.io.dump wrote (extra: sklearn); sklearn:PATH(folds=5)"),
     ("call:package.module:function", "teacher", 'a function that answers rows with logits; call:...(outputs="values")'),
     ("package.module:function", "teacher", "a function that returns any of these: an estimator, a Teacher, a list"),
 )

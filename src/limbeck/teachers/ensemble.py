@@ -79,6 +79,7 @@ class EnsembleTeacher:
         """
         for teacher in self.members:
             teacher.fits(rows, augment, augment_seed)
+        self.fingerprint = self._combined()
 
     def signals(self, batch: Batch) -> Signals:
         """The members' mean answer, in at least float32.

@@ -60,13 +60,20 @@ class EstimatorTeacher:
             small probabilities they say. A single tree, a nearest-neighbour vote or naive Bayes may need a larger one.
         name: What reports call it; its type's name when left out.
         fingerprint: Of a file it comes from; made of what it holds when left out.
+        classes: What its `classes_` are called, in their order; they name themselves when left out.
 
     Raises:
         TeacherError: When it is not fitted, or says neither probabilities nor values.
     """
 
     def __init__(
-        self, estimator: Any, *, floor: float | None = None, name: str | None = None, fingerprint: str | None = None
+        self,
+        estimator: Any,
+        *,
+        floor: float | None = None,
+        name: str | None = None,
+        fingerprint: str | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.estimator = estimator
         self.name = name or type(estimator).__name__
@@ -77,6 +84,8 @@ class EstimatorTeacher:
         self.classifies = hasattr(estimator, "predict_proba")
         self._refuse_mute(known)
         self.classes = tuple(_spelt(name) for name in known) if self.classifies and known is not None else ()
+        self._named_classes = classes is not None
+        self.classes = self.classes if classes is None else tuple(classes)
         if floor is not None:
             refuse_outside("floor", floor, self.name)
         self.floor = _floor(estimator, len(self.classes)) if floor is None else float(floor)
@@ -100,7 +109,7 @@ class EstimatorTeacher:
         self._classes = tuple(classes)
         if self.classifies:
             numbers = tuple(str(number) for number in range(len(classes)))
-            by_number = self.classes == numbers and not set(numbers) & set(classes)
+            by_number = not self._named_classes and self.classes == numbers and not set(numbers) & set(classes)
             theirs = tuple(classes) if by_number else self.classes
             self._order = fitting(theirs, classes, f"the teacher {self.name}", more=False)
         self.fingerprint = self._read()
@@ -119,7 +128,7 @@ class EstimatorTeacher:
         if self._seal is None:
             raise TeacherError(f"{self.name} was asked before it was prepared", remedy="call prepare first")
         self._refuse_changed(self._seal)
-        table = self._table(batch.inputs)
+        table = self.table(batch.inputs)
         witness = table[:1] if self._witness is None else self._witness[0]
         said = self._asked(np.concatenate([table, witness]))
         answers, last = said[:-1], said[-1]
@@ -167,7 +176,7 @@ class EstimatorTeacher:
         rows = np.random.default_rng(0).standard_normal((_PROBES, int(width))) * 8
         return hashlib.sha256(repr(self._asked(rows).round(9).tolist()).encode()).hexdigest()
 
-    def _table(self, inputs: Shaped[Tensor, "rows ..."]) -> Shaped[np.ndarray, "rows numbers"]:
+    def table(self, inputs: Shaped[Tensor, "rows ..."]) -> Shaped[np.ndarray, "rows numbers"]:
         """Rows as the estimator reads them."""
         rows = inputs.detach().cpu().flatten(1) if inputs.ndim > 1 else inputs.detach().cpu()[:, None]
         if rows.dtype == torch.int64 and rows.numel() and int(rows.abs().max()) > _WHOLE:
@@ -194,7 +203,7 @@ class EstimatorTeacher:
         ask = self.estimator.predict_proba if self.classifies else self.estimator.predict
         try:
             with joblib.parallel_config(backend="sequential"):
-                said = ask(self._named(table))
+                said = ask(self.named(table))
         except NotFittedError as error:
             raise TeacherError(f"the estimator {self.name} is not fitted", expected="a fitted estimator") from error
         except Exception as error:  # whatever it raises, it cannot answer
@@ -214,7 +223,8 @@ class EstimatorTeacher:
             raise TeacherError(f"an answer of the estimator {self.name} is no distribution", expected="a sum of 1")
         return numbers
 
-    def _named(self, table: Shaped[np.ndarray, "rows numbers"]) -> Any:
+    def named(self, table: Shaped[np.ndarray, "rows numbers"]) -> Any:
+        """A table with the features' names where the estimator knows them."""
         names = getattr(self.estimator, "feature_names_in_", None)
         if names is None:
             return table

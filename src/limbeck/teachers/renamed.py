@@ -74,6 +74,7 @@ class RenamedTeacher:
             RecordingError: When it is a recording of other rows or another augmentation.
         """
         self.teacher.fits(rows, augment, augment_seed)
+        self.fingerprint = self._combined()
 
     def signals(self, batch: Batch) -> Signals:
         """The teacher's logits in the data's classes, and its features as they are.

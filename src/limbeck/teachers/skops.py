@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from limbeck.errors import TeacherError
 from limbeck.teachers.answers import existing
 from limbeck.teachers.contents import Contents
+from limbeck.teachers.crossfit import CrossFitTeacher
 from limbeck.teachers.estimator import EstimatorTeacher
 
 # Skops trusts these no longer, because their compiled code follows the numbers in them without looking. Here they are
@@ -21,12 +22,21 @@ _LARGEST = 4 << 30
 
 
 def open_skops(
-    path: str | Path, *, floor: float | None = None, trusted: Sequence[str] = (), name: str | None = None
-) -> EstimatorTeacher:
+    path: str | Path,
+    *,
+    folds: int | None = None,
+    seed: int = 0,
+    floor: float | None = None,
+    trusted: Sequence[str] = (),
+    name: str | None = None,
+) -> EstimatorTeacher | CrossFitTeacher:
     """The estimator in a skops file, as a teacher whose fingerprint is of the file's bytes.
 
     Args:
         path: What `skops.io.dump(estimator, path)` wrote.
+        folds: Training rows are answered by copies that have not seen them, each fitted without one of so many parts;
+            see `CrossFitTeacher`. The estimator itself answers all rows when left out.
+        seed: Decides the parts.
         floor: The least probability; see `EstimatorTeacher`.
         trusted: Names of types that skops does not trust by itself. Loading one can run its code: name only what you
             would run.
@@ -64,7 +74,10 @@ def open_skops(
             f"{place} cannot be read: {type(error).__name__}: {error}", expected="what skops.io.dump wrote, no pickle"
         ) from error
     _refuse_wild_trees(Contents(estimator).parts, place)
-    return EstimatorTeacher(estimator, floor=floor, name=called, fingerprint=hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    if folds is None:
+        return EstimatorTeacher(estimator, floor=floor, name=called, fingerprint=digest)
+    return CrossFitTeacher(estimator, folds=folds, seed=seed, floor=floor, name=called, fingerprint=digest)
 
 
 def _refuse_wild_trees(parts: Iterable[Any], path: Path) -> None:
