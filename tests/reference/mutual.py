@@ -1,4 +1,4 @@
-"""Zhang et al., 2018, equation 8: L_k = L_Ck + 1 / (K - 1) * sum over l != k of D_KL(p_l || p_k), summed over all k.
+"""Zhang et al., 2018, section 2.3: L_k = L_Ck + 1 / (K - 1) * sum over l != k of D_KL(p_l || p_k), summed over all k.
 
 What a peer is taught is held constant: `constants` gives the peers' logits. The divergence is the cross-entropy of the
 two minus the entropy of the first. A row without a known label has no L_C.

@@ -1,4 +1,4 @@
-"""Shing et al., 2025, equations 3 and 4: p_t = softmax((1 - t) logit_q' + t logit_p), J = KL(p_t || q), times T².
+"""Shing et al., 2025, section 3: p_t = softmax((1 - t) logit_q' + t logit_p), J = KL(p_t || q), times T².
 
 q' is the student held constant: `constants` gives its logits. A softmax of mixed logits is the normalised product of
 powers of the two models' probabilities, which is how it is computed here.

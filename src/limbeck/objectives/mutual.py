@@ -1,11 +1,11 @@
 """Mutual learning: networks that train at the same time teach each other, and none of them needs to be good before.
 
-Zhang, Xiang, Hospedales, Lu, CVPR 2018 (DML), https://arxiv.org/abs/1706.00384, sections 2.2 and 2.3: each network's
+Zhang, Xiang, Hospedales, Lu, CVPR 2018 (DML), https://arxiv.org/abs/1706.00384, sections 2.1 and 2.3: each network's
 loss is that on the label plus the mean over the others of KL(other || it), at temperature 1. Read: copy for the
 authors' code (YingZhangDUT/Deep-Mutual-Learning), memory for the paper.
 Deviations:
-- the paper updates the networks in turn, each against what the others say after their own update; here all of them make
-  one step together, each against what the others said before it. The loss is the sum of theirs, in which no gradient
+- the paper updates the networks in turn, each against what the others say after their update (section 2.2); here all
+  make one step together, each against what the others said before it. The loss is the sum of theirs, and no gradient
   flows from one to another, so that each gets the gradient of its own;
 - the authors' code adds up the divergences from the others, the paper takes their mean (section 2.3), as here;
 - the paper has a label for every row. Here a row without a known label adds its divergences alone: the peers still

@@ -1,12 +1,12 @@
 """Distillation by a moving target: between what the student says itself and what the teacher says, ever nearer to it.
 
-Shing, Misaki, Bao, Yokoi, Akiba, ICLR 2025 (TAID), https://arxiv.org/abs/2501.16937, section 3.1, equations 3 and 4:
+Shing, Misaki, Bao, Yokoi, Akiba, ICLR 2025 (TAID), https://arxiv.org/abs/2501.16937, section 3:
 p_t = softmax((1 − t) · student + t · teacher), with no gradient through the student's part, and KL(p_t || student).
-Read: copy for the authors' code (SakanaAI/TAID), memory for the paper.
+Read: copy for the code (SakanaAI/TAID's, found under no repository's name), memory for the paper.
 The paper's t rises from 0.4 to 1: `taid(share=linear(0.4, 1))`. A default is one number: 0.4, where the paper starts;
 at a share of 1 this is `kd`.
 Deviations:
-- the paper also drives t ahead of the line, by how much the loss has just fallen (section 3.2); here t is what the
+- the paper also drives t ahead of the line, by how much the loss has just fallen; here t is what the
   schedule says. With the authors' rate 5e-4 (a step of about 5e-4 · 1/2 · (1 − t)) that part leads the line only in
   trainings longer than about 4,000 steps, and it would need a memory from step to step;
 - the code's loss is the cross-entropy with p_t; the KL, which the paper writes, is that less the target's entropy,
