@@ -80,6 +80,7 @@ def test_a_weight_and_a_temperature_that_change() -> None:
 
 def test_products_of_numbers_and_schedules_and_python() -> None:
     assert repr(objective("0.5 * linear(1, 0) * kd")) == "linear(0.5, 0) * kd(temperature=4)"
+    assert repr(objective("2 * linear(1, 3) * kd")) == "linear(2, 6) * kd(temperature=4)"
     assert repr(objective("2 * (linear(1, 0) * kd + labels)")) == "linear(2, 0) * kd(temperature=4) + 2 * labels"
     assert repr(linear(1, 0) * KD(temperature=2)) == "linear(1, 0) * kd(temperature=2)"
 
