@@ -113,8 +113,8 @@ def _reading(ranked: Ranking) -> str:
         [
             "## How to read it",
             "",
-            "Methods stand in the order of their mean on validation rows over the seeds that all have; the leaders of "
-            "that order were given more seeds. Weights are selected on validation rows, and the test rows decide "
+            "Methods stand in the order of their mean on validation rows over the seeds that all have; where some have "
+            "more seeds, they led that order. Weights are selected on validation rows, and the test rows decide "
             "nothing. Differences are means over the seeds that both have, on test rows, with 95 % intervals of a "
             "paired t test; p is corrected after Holm over the column, and differences outside chance (p below 0.05) "
             "are bold. With three seeds a difference must be large beside its spread to be settled: what is not bold "
