@@ -5,7 +5,7 @@ A new method needs no test here: this file finds `objectives/NAME.py` and `refer
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,18 @@ from torch import Tensor
 from limbeck.catalog.objectives import method, objective
 from limbeck.objective import Objective
 from limbeck.signals import Batch, Partner, Signals
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> Iterator[None]:
+    """Projectors are drawn from torch's current seed, which must not be what some test before left behind.
+
+    Of the projectors with ReLU, two units wide here, some seeds draw one in which no unit answers any row.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        yield
+
 
 # Value and gradient
 
