@@ -173,6 +173,26 @@ def test_a_resumed_comparison_keeps_what_finished(compared: Compared, tmp_path: 
     assert [each.test for each in resumed.ranking.contenders] == [each.test for each in compared.ranking.contenders]
 
 
+def test_a_method_that_was_changed_is_not_taken_for_the_one_that_ran(compared: Compared) -> None:
+    edited = RECIPE.replace("kd: 0.5 * kd(temperature=4)", "kd: 0.6 * kd(temperature=4)")
+    with pytest.raises(RunError, match=r"begun with another recipe: objective was '0\.5 .* is '0\.6 "):
+        compare(Recipe.parse(edited).replace(to=str(compared.folder)), resume=True)
+
+
+def test_recordings_teach_as_they_are(compared: Compared, tmp_path: Path) -> None:
+    """A list of recordings is no path to one; it teaches the methods that hear its members apart as well."""
+    recording = str(compared.folder / "recording")
+    methods = {"kd": "kd", "apart": "ca_mkd"}
+    plan = {"methods": methods, "seeds": 2, "leaders": 0}
+    recipe = Recipe.parse(RECIPE).replace(
+        chain=None, teacher=[recording, recording], compare=plan, budget="3 steps", to=str(tmp_path / "list")
+    )
+    found = compare(recipe)
+    scores = {each.name: each.test for each in found.ranking.contenders}
+    assert scores["kd"].keys() == scores["apart"].keys() == {0, 1}
+    assert not (found.folder / "recording").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(compared: Compared, tmp_path: Path) -> None:
     other = compare(Recipe.parse(RECIPE).replace(to=str(tmp_path / "two")), workers=2)

@@ -1,15 +1,18 @@
 """Methods side by side: one teacher, one recording, and the same student, steps, order and weights for each method."""
 
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from limbeck.catalog.objectives import objective
+from limbeck.catalog.tasks import task
 from limbeck.checkpoint import write_text
 from limbeck.distillation import RESUME, run_recipe
-from limbeck.errors import Interrupted, LimbeckError, RecipeError
+from limbeck.errors import LimbeckError, RecipeError, TrainingError
 from limbeck.objective import Needs
 from limbeck.plans.chain import run_chain
 from limbeck.progress import Progress, Silent
@@ -17,8 +20,7 @@ from limbeck.recipe import Comparison, Recipe
 from limbeck.records import RunRecord, read_record
 from limbeck.reporting.methods import methods_page
 from limbeck.reporting.ranking import Ranking, ranking
-from limbeck.runfolder import finished, refuse_existing
-from limbeck.training.engine import threads
+from limbeck.runfolder import refuse_existing
 from limbeck.workshop import Given, Workshop
 
 
@@ -58,7 +60,9 @@ def compare(
 
     Raises:
         RecipeError: When the recipe compares nothing or has no teacher.
-        LimbeckError: When a method, the teacher or the data do not fit, before anything is trained.
+        LimbeckError: When a method, the teacher or the data do not fit, before any method is trained.
+        TrainingError: When the baseline cannot be trained.
+        RunError: When a run in the folder was begun with another recipe.
         Interrupted: After Ctrl-C, with everything saved.
     """
     if not isinstance(recipe, Recipe):
@@ -70,13 +74,12 @@ def compare(
         refuse_existing(recipe.folder)
     watcher = progress or Silent()
     base = _base(recipe, workers)
-    _refuse_wrong_methods(base, spec, watcher, teacher=None)
+    needs = _needs(spec)
     if recipe.chain:
         links = recipe.replace(compare=None, to=str(recipe.folder))
         taught = run_chain(links, resume=True, progress=watcher, resume_command=resume_command)
         base = base.replace(teacher=str(taught[-1].folder))
-    needs = _refuse_wrong_methods(base, spec, watcher, teacher=base.teacher_text())
-    base = base.replace(teacher=str(_recorded(base, needs, recipe.record or 1, watcher, resume_command)))
+    base = _recorded(base, spec, needs, recipe.record or 1, watcher, resume_command)
     found, failures = _stages(base, spec, workers, watcher, resume_command)
     return _written(recipe, spec, found, failures, command)
 
@@ -89,7 +92,7 @@ def _stages(
     failures = _all(first, workers, watcher, resume_command)
     found = {name: [read_record(run.folder)] for name, run in first.items() if name not in failures}
     if spec.against not in found:
-        raise RecipeError(f"the baseline {spec.against} could not be trained: {failures[spec.against]}")
+        raise TrainingError(f"the baseline {spec.against} could not be trained: {failures[spec.against]}")
     more = spec.leader_seeds - spec.seeds
     if spec.leaders and more:
         best = [each.name for each in _ranked(found, spec).contenders if each.name in found][: spec.leaders]
@@ -128,44 +131,52 @@ def _run(base: Recipe, spec: Comparison, name: str, stage: str, seed: int, seeds
     return base.replace(to=str(place), control=name == spec.against, **changes)
 
 
-def _refuse_wrong_methods(base: Recipe, spec: Comparison, watcher: Progress, *, teacher: object) -> Needs:
-    """Builds every method, and with a teacher tries each on a dry batch; returns what all need together."""
-    from limbeck.catalog.objectives import objective
-
+def _needs(spec: Comparison) -> Needs:
+    """What all methods need together; a misspelt one is found here, before a teacher is trained."""
     needs = Needs()
-    shop = None if teacher is None else Workshop.open(base, Given(), base.folder, watcher, RESUME)
     for name, text in spec.methods.items():
-        try:
+        with _named(name):
             needs = needs | objective(text).needs()
-            if shop is not None:
-                shop.recipe = shop.recipe.replace(objective=text)
-                shop.case()
-        except LimbeckError as error:
-            raise type(error)(
-                f"the method {name}: {error.happened}", expected=error.expected, remedy=error.remedy
-            ) from error
     return needs
 
 
-def _recorded(base: Recipe, needs: Needs, views: int, watcher: Progress, resume_command: str) -> Path:
+def _recorded(
+    base: Recipe, spec: Comparison, needs: Needs, views: int, watcher: Progress, resume_command: str
+) -> Recipe:
+    """Tries every method on a dry batch, records the teacher for all of them, and makes the recording the teacher.
+
+    A teacher that is recorded already, or a list with a recording in it, teaches as it is.
+    """
     shop = Workshop.open(base.replace(record=views), Given(), base.folder, watcher, resume_command)
+    for name, text in spec.methods.items():
+        with _named(name):
+            shop.recipe = shop.recipe.replace(objective=text)
+            shop.case()
     teacher = shop.teacher(base.seed)
     assert teacher is not None
-    if teacher.views is not None:  # it is a recording already
-        text = base.teacher_text()
-        assert isinstance(text, str)
-        return Path(text)
-    return shop.record(teacher, needs, base.folder / "recording").recording.path
+    if teacher.views is not None:
+        return base
+    return base.replace(teacher=str(shop.record(teacher, needs, base.folder / "recording").recording.path))
+
+
+@contextlib.contextmanager
+def _named(method: str) -> Iterator[None]:
+    """Says of an error which method it is about."""
+    try:
+        yield
+    except LimbeckError as error:
+        raise type(error)(
+            f"the method {method}: {error.happened}", expected=error.expected, remedy=error.remedy
+        ) from error
 
 
 def _all(runs: Mapping[str, Recipe], workers: int, watcher: Progress, resume_command: str) -> dict[str, str]:
     """Trains what has not finished; returns why the others could not be trained, by name."""
-    left = {name: run for name, run in runs.items() if not finished(run.folder)}
     failures: dict[str, str] = {}
-    for done, (name, reason) in enumerate(_each(left, workers, watcher, resume_command), start=1):
+    for done, (name, reason) in enumerate(_each(runs, workers, watcher, resume_command), start=1):
         if reason:
             failures[name] = reason
-        watcher.say(f"{done} of {len(left)}: {name} {'failed: ' + reason if reason else 'has finished'}")
+        watcher.say(f"{done} of {len(runs)}: {name} {'failed: ' + reason if reason else 'has finished'}")
     return failures
 
 
@@ -187,20 +198,15 @@ def _each(
 
 
 def _train(recipe: Recipe, watcher: Progress | None, resume_command: str) -> str:
-    """Trains one method; returns the reason where that is impossible, and an empty text where it was done."""
+    """Trains one method; returns the reason where its loss or weights do not stay numbers, an empty text otherwise."""
     try:
-        with threads(recipe.training.threads):
-            run_recipe(recipe, resume=True, progress=watcher, resume_command=resume_command)
-    except Interrupted:
-        raise
-    except LimbeckError as error:
+        run_recipe(recipe, resume=True, progress=watcher, resume_command=resume_command)
+    except TrainingError as error:
         return error.happened
     return ""
 
 
 def _ranked(found: Mapping[str, Sequence[RunRecord]], spec: Comparison) -> Ranking:
-    from limbeck.catalog.tasks import task
-
     judge = task(found[spec.against][0].task)
     return ranking(found, spec.against, higher_is_better=judge.higher_is_better)
 
@@ -213,8 +219,7 @@ def _written(
     command: str,
 ) -> Compared:
     ranked = _ranked(found, spec)
-    taught = recipe.folder / recipe.links()[-1].folder.name if recipe.chain else None
-    teacher = None if taught is None else read_record(taught)
+    teacher = read_record(recipe.links()[-1].folder) if recipe.chain else None
     page = spec.results or recipe.folder / "methods.md"
     page.parent.mkdir(parents=True, exist_ok=True)
     records = [record for several in found.values() for record in several]
