@@ -53,8 +53,8 @@ def divergence_at(
     return total / heads
 
 
-def gathered(values: dict[int, float], batch: Batch, count: int) -> Numbers:
+def gathered(values: dict[int, float], batch: Batch, count: int) -> Numbers | float:
     """A row's value: the mean over its tokens; or, where the mask counts positions, one for each, 0 where none."""
     if batch.mask.ndim == 1:
-        return sum(values.values()) / len(values)  # type: ignore[return-value]
+        return sum(values.values()) / len(values)
     return [values.get(place, 0.0) for place in range(count)]

@@ -130,14 +130,14 @@ MUTATIONS_OF_FEATURES = [
     Mutation(
         "cka of rows as they stand",
         "objectives/cka.py",
-        (("centred = points - points.sum(dim=0) / max(len(points), 1)", "centred = points"),),
+        (("centred = rows - rows.sum(dim=0) / max(len(rows), 1)", "centred = rows"),),
         METHODS,
         "reference and cka",
     ),
     Mutation(
         "cka learns to the teacher",
         "objectives/cka.py",
-        (("[self.teacher_layer].detach()", "[self.teacher_layer]"),),
+        ((".detach().to(learnt.dtype)", ".to(learnt.dtype)"),),
         METHODS,
         "never_the_teacher and cka",
     ),

@@ -29,7 +29,7 @@ MUTATIONS_OF_RELATIONS = [
     Mutation(
         "similarity brings the whole matrix to length 1",
         "objectives/similarity.py",
-        (("return unit(points @ points.T) if", "return unit((points @ points.T).flatten()).view(len(points), -1) if"),),
+        (("return unit(rows @ rows.T) if", "return unit((rows @ rows.T).flatten()).view(len(rows), -1) if"),),
         METHODS,
         "reference and similarity",
     ),
@@ -41,9 +41,9 @@ MUTATIONS_OF_RELATIONS = [
         "reference and similarity",
     ),
     Mutation(
-        "similarity counts masked rows",
-        "objectives/similarity.py",
-        (("said[batch.mask].flatten(1)", "said.flatten(1)"),),
+        "a relation counts masked rows",
+        "alignment.py",
+        (("wide(said[batch.mask].flatten(1))", "wide(said.flatten(1))"),),
         METHODS,
         "masked and similarity",
     ),
@@ -64,7 +64,7 @@ MUTATIONS_OF_RELATIONS = [
     Mutation(
         "crd lets the teacher learn",
         "objectives/crd.py",
-        (("_said(teacher, self.teacher_layer).detach()", "_said(teacher, self.teacher_layer)"),),
+        (("points(teacher, self.teacher_layer, batch).detach()", "points(teacher, self.teacher_layer, batch)"),),
         METHODS,
         "never_the_teacher and crd",
     ),

@@ -38,7 +38,7 @@ def test_patches_are_laid_out_row_by_row() -> None:
 def test_a_vision_transformer_and_a_convolution_are_compared_as_two_images(side: str) -> None:
     tokens, image = said(it=(17, 3)), said(it=(5, 2, 2))
     student, teacher = (tokens, image) if side == "student" else (image, tokens)
-    objective = Hint("it", "it", **{f"{side}_prefix": 1})  # type: ignore[arg-type]
+    objective = Hint("it", "it", **{f"{side}_prefix": 1})
     objective.setup(student, teacher, BATCH)
     value = objective(student, teacher, BATCH)
     picture = Signals.dense(torch.zeros(2, 3), {"it": tokens.features["it"][:, 1:].mT.unflatten(2, (4, 4))})
@@ -58,7 +58,7 @@ def test_a_vision_transformer_and_a_convolution_are_compared_as_two_images(side:
 )
 def test_what_is_no_square_of_patches_is_refused(tokens: tuple[int, ...], arguments: dict[str, int], told: str) -> None:
     with pytest.raises(ObjectiveError, match=told):
-        Hint("it", "it", **arguments).setup(said(it=(5, 4, 4)), said(it=tokens), BATCH)  # type: ignore[arg-type]
+        Hint("it", "it", **arguments).setup(said(it=(5, 4, 4)), said(it=tokens), BATCH)
 
 
 def test_what_is_drawn_for_a_name_is_its_own() -> None:

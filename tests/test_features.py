@@ -39,8 +39,8 @@ def answered(made: Objective, student: Signals, teacher: Signals, batch: Batch =
 def test_patches_are_compared_with_a_convolution_as_the_image_they_are(name: str) -> None:
     student, teacher = said(it=(3, 4, 4)), said(it=(17, 5))
     picture = Signals.dense(torch.zeros(4, 3), {"it": teacher.features["it"][:, 1:].mT.unflatten(2, (4, 4))})
-    patches = answered(method(name)("it", "it", teacher_prefix=1), student, teacher)  # type: ignore[call-arg]
-    same(patches, answered(method(name)("it", "it"), student, picture))  # type: ignore[call-arg]
+    patches = answered(method(name)("it", "it", teacher_prefix=1), student, teacher)
+    same(patches, answered(method(name)("it", "it"), student, picture))
 
 
 def test_a_review_of_patches_is_a_review_of_the_images_they_are() -> None:
@@ -50,9 +50,9 @@ def test_a_review_of_patches_is_a_review_of_the_images_they_are() -> None:
         for side, (layer, features) in zip((4, 2), teacher.features.items(), strict=True)
     }
     review = method("review")
-    patches = answered(review(("a", "b"), ("a", "b"), teacher_prefix=1), student, teacher)  # type: ignore[call-arg]
+    patches = answered(review(("a", "b"), ("a", "b"), teacher_prefix=1), student, teacher)
     images = Signals.dense(torch.zeros(4, 3), pictures)
-    same(patches, answered(review(("a", "b"), ("a", "b")), student, images))  # type: ignore[call-arg]
+    same(patches, answered(review(("a", "b"), ("a", "b")), student, images))
 
 
 def test_a_mask_belongs_to_a_row_a_view_and_a_step() -> None:
@@ -101,7 +101,7 @@ def test_a_mask_takes_its_share() -> None:
 
 def test_pearson_is_what_torch_says() -> None:
     student, teacher = said(it=(2, 3, 3)), said(none=(1,), other=(2, 3, 3))
-    value = answered(method("pkd")("it", "other"), student, teacher)  # type: ignore[call-arg]
+    value = answered(method("pkd")("it", "other"), student, teacher)
     channels = zip(
         *(each.transpose(0, 1).flatten(1) for each in (student.features["it"], teacher.features["other"])), strict=True
     )
@@ -112,11 +112,11 @@ def test_pearson_is_what_torch_says() -> None:
 @pytest.mark.parametrize("name", ["attention", "cwd", "mgd"])
 def test_where_there_are_no_places_none_are_compared(name: str) -> None:
     with pytest.raises(ObjectiveError, match="these layers have none"):
-        method(name)("it", "it").setup(said(it=(3,)), said(it=(3,)), BATCH)  # type: ignore[call-arg]
+        method(name)("it", "it").setup(said(it=(3,)), said(it=(3,)), BATCH)
     mask = torch.ones(4, 5, dtype=torch.bool)
     positions = replace(BATCH, mask=mask, labels=None, known=~mask)
     with pytest.raises(ObjectiveError, match="position by position"):
-        method(name)("it", "it").setup(said(it=(5, 3)), said(it=(5, 3)), positions)  # type: ignore[call-arg]
+        method(name)("it", "it").setup(said(it=(5, 3)), said(it=(5, 3)), positions)
 
 
 @pytest.mark.parametrize("name", ["cosine", "pkd", "simkd", "vid", "cka"])
@@ -125,7 +125,7 @@ def test_positions_count_one_by_one(name: str) -> None:
     student, teacher = said(it=(3, 2)), said(it=(3, 4))
     mask = torch.tensor([[True, True, False]]).expand(4, 3)
     positions = replace(BATCH, mask=mask, labels=None, known=torch.zeros_like(mask))
-    made = method(name)("it", "it")  # type: ignore[call-arg]
+    made = method(name)("it", "it")
     made.setup(student, teacher, positions)
     total = made.loss(student, teacher, positions).total
     spoilt = torch.where(mask[..., None], student.features["it"], 1e20)

@@ -179,6 +179,19 @@ def wide(features: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
     return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
+def points(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor, "n width"]:
+    """What a layer says of each counted row, or counted position, flattened; in at least float32.
+
+    Args:
+        signals: What a network said.
+        layer: Name of a layer; None means the logits.
+        batch: Says which count.
+    """
+    said = signals.logits if layer is None else signals.features[layer]
+    assert said is not None
+    return wide(said[batch.mask].flatten(1))
+
+
 def same_resolution(
     first: Float[Tensor, "rows ..."], second: Float[Tensor, "rows ..."]
 ) -> tuple[Float[Tensor, "rows ..."], Float[Tensor, "rows ..."]]:

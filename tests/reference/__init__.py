@@ -33,6 +33,11 @@ Weights = Mapping[str, Numbers]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+def flat(row: Any) -> list[float]:
+    """All numbers of nested lists, in order."""
+    return [number for part in row for number in flat(part)] if isinstance(row, list) else [row]
+
+
 @dataclass(frozen=True)
 class Promises:
     """Which laws hold for a method besides those that hold for all.

@@ -3,7 +3,7 @@
 import math
 
 from limbeck.signals import Batch
-from reference import Case, Numbers, Promises, Said, Weights, case
+from reference import Case, Numbers, Promises, Said, Weights, case, flat
 
 PROMISES = Promises()
 
@@ -14,10 +14,6 @@ def cases() -> list[Case]:
         case(layers, student={"thin": (3,)}, teacher={"wide": (5,)}, seed=1),
         case(layers, student={"thin": (1, 2, 2)}, teacher={"wide": (3, 2)}, seed=2),
     ]
-
-
-def flat(row: object) -> list[float]:
-    return [number for part in row for number in flat(part)] if isinstance(row, list) else [row]  # type: ignore[list-item]
 
 
 def columns(rows: Numbers, batch: Batch) -> list[list[float]]:

@@ -8,7 +8,7 @@ import math
 from functools import cache
 
 from limbeck.signals import Batch
-from reference import Case, Numbers, Promises, Said, Weights, case
+from reference import Case, Numbers, Promises, Said, Weights, case, flat
 
 # The heads start from random weights, so that equal models do not give zero; others are never as unlike as -infinity.
 PROMISES = Promises(zero_when_equal=False)
@@ -20,10 +20,6 @@ def cases() -> list[Case]:
         case({"width": 4, "temperature": 0.5, "bank": 0}, seed=1),
         case(layers | {"temperature": 0.2}, student={"thin": (1, 2, 2)}, teacher={"wide": (5,)}, seed=2),
     ]
-
-
-def flat(row: object) -> list[float]:
-    return [number for part in row for number in flat(part)] if isinstance(row, list) else [row]  # type: ignore[list-item]
 
 
 def embedded(said: Said, layer: str | None, side: str, batch: Batch, weights: Weights) -> list[list[float]]:

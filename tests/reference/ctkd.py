@@ -35,7 +35,7 @@ def value(
     lowest: float = 1.0,
     span: float = 20.0,
 ) -> Numbers:
-    theta: float = weights["theta"]  # type: ignore[assignment]
+    theta: float = weights["theta"]
     tau = lowest + span / (1 + math.exp(-theta))
     values = []
     for said, taught in zip(student.logits, teacher.logits, strict=True):

@@ -3,7 +3,7 @@
 import math
 
 from limbeck.signals import Batch
-from reference import Case, Promises, Said, Weights, case
+from reference import Case, Promises, Said, Weights, case, flat
 
 PROMISES = Promises()
 
@@ -11,10 +11,6 @@ PROMISES = Promises()
 def cases() -> list[Case]:
     layers = {"student_layer": "thin", "teacher_layer": "wide"}
     return [case(seed=1), case(layers, student={"thin": (1, 2, 2)}, teacher={"wide": (5,)}, seed=2)]
-
-
-def flat(row: object) -> list[float]:
-    return [number for part in row for number in flat(part)] if isinstance(row, list) else [row]  # type: ignore[list-item]
 
 
 def points_of(said: Said, layer: str | None, batch: Batch) -> list[list[float]]:

@@ -4,7 +4,7 @@ import math
 from itertools import permutations
 
 from limbeck.signals import Batch
-from reference import Case, Promises, Said, Weights, case
+from reference import Case, Promises, Said, Weights, case, flat
 
 PROMISES = Promises()
 
@@ -45,10 +45,6 @@ def angles(points: list[list[float]]) -> dict[tuple[int, ...], float]:
         product = sum(left * right for left, right in zip(to_i, to_k, strict=True))
         found[i, j, k] = product / (norm(to_i) * norm(to_k))
     return found
-
-
-def flat(row: object) -> list[float]:
-    return [number for part in row for number in flat(part)] if isinstance(row, list) else [row]  # type: ignore[list-item]
 
 
 def points_of(said: Said, layer: str | None, batch: Batch) -> list[list[float]]:

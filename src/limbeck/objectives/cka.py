@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
-from limbeck.alignment import wide
+from limbeck.alignment import points
 from limbeck.errors import ObjectiveError
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
@@ -62,18 +62,18 @@ class CKA(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, ""]:
         """One minus the alignment of the rows that the mask counts."""
-        learnt = _similarities(student.features[self.student_layer], batch)
-        taught = _similarities(teacher.features[self.teacher_layer].detach(), batch)
-        return 1 - (learnt * taught.to(learnt.dtype)).sum()
+        learnt = _similarities(student, self.student_layer, batch)
+        taught = _similarities(teacher, self.teacher_layer, batch).detach().to(learnt.dtype)
+        return 1 - (learnt * taught).sum()
 
 
-def _similarities(features: Float[Tensor, "rows ..."], batch: Batch) -> Float[Tensor, "n n"]:
+def _similarities(signals: Signals, layer: str, batch: Batch) -> Float[Tensor, "n n"]:
     """Products of all pairs of centred rows, as a matrix of norm 1; zeros where the rows lie on one point."""
-    points = wide(features)[batch.mask].flatten(1)
-    centred = points - points.sum(dim=0) / max(len(points), 1)
-    size, spread = points.detach().square().sum().sqrt(), centred.square().sum()
+    rows = points(signals, layer, batch)
+    centred = rows - rows.sum(dim=0) / max(len(rows), 1)
+    size, spread = rows.detach().square().sum().sqrt(), centred.square().sum()
     # A spread that rounding alone could make is none.
-    apart = spread.detach().sqrt() > 8 * torch.finfo(points.dtype).eps * size
+    apart = spread.detach().sqrt() > 8 * torch.finfo(rows.dtype).eps * size
     products = centred @ centred.mT / torch.where(apart, spread, 1.0)
     norm = torch.where(apart, products.square().sum(), 1.0).sqrt()
     return torch.where(apart, products / norm, 0.0)

@@ -30,7 +30,7 @@ from pydantic import validate_call
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from limbeck.alignment import ready, seeded, through, unit, wide
+from limbeck.alignment import beside, points, ready, seeded, through, unit
 from limbeck.errors import ObjectiveError
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
@@ -125,7 +125,8 @@ class CRD(Objective):
                 kept.copy_(torch.cat([kept, new.to(kept.dtype)])[len(new) :])
 
     def _head(self, side: str, signals: Signals, layer: str | None, batch: Batch) -> nn.Module:
-        said, mask = _said(signals, layer), batch.mask
+        said, mask = signals.logits if layer is None else signals.features[layer], batch.mask
+        assert said is not None
         if said.ndim <= mask.ndim or said.shape[: mask.ndim] != mask.shape:
             raise ObjectiveError(
                 f"{self!r} cannot embed the {side}'s {layer or 'logits'} of shape {tuple(said.shape)}",
@@ -134,17 +135,16 @@ class CRD(Objective):
             )
         with seeded("crd", side, layer or "logits"):
             made = nn.Linear(said.flatten(mask.ndim).shape[-1], self.width)
-        return made.to(said.device, torch.promote_types(said.dtype, torch.float32))
+        return beside(made, said)
 
     def _embedded(
         self, student: Signals, teacher: Signals, batch: Batch
     ) -> tuple[Float[Tensor, "n width"], Float[Tensor, "n width"]]:
         """The counted rows' embeddings of length 1; no gradient reaches the teacher's layer."""
-        points = (_said(student, self.student_layer), _said(teacher, self.teacher_layer).detach())
-        heads = (ready(self.student_head, self), ready(self.teacher_head, self))
-        ours, theirs = (
-            unit(through(head, wide(said[batch.mask].flatten(1)))) for head, said in zip(heads, points, strict=True)
-        )
+        learnt = points(student, self.student_layer, batch)
+        taught = points(teacher, self.teacher_layer, batch).detach()
+        ours = unit(through(ready(self.student_head, self), learnt))
+        theirs = unit(through(ready(self.teacher_head, self), taught))
         return ours, theirs.to(ours.dtype)
 
     def _contrast(
@@ -176,12 +176,6 @@ def _log_mean_of_chance(width: int, temperature: float) -> float:
     ]
     highest = max(terms)
     return highest + math.log(math.fsum(math.exp(term - highest) for term in terms))
-
-
-def _said(signals: Signals, layer: str | None) -> Tensor:
-    said = signals.logits if layer is None else signals.features[layer]
-    assert said is not None
-    return said
 
 
 def _owners(batch: Batch) -> Int[Tensor, "n 2"]:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
-from limbeck.alignment import unit, wide
+from limbeck.alignment import points, unit
 from limbeck.divergences import kl
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
@@ -65,9 +65,7 @@ class PKT(Objective):
 
 def _neighbours(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor, "n n"]:
     """Log-probabilities with which a counted row picks each counted row, itself never, in at least float32."""
-    said = signals.logits if layer is None else signals.features[layer]
-    assert said is not None
-    directions = unit(wide(said[batch.mask].flatten(1)))
+    directions = unit(points(signals, layer, batch))
     similarities = ((directions @ directions.T + 1) / 2).clamp(min=LEAST)
     itself = torch.eye(len(directions), dtype=torch.bool, device=directions.device)
     # A row alone has nobody to pick but itself, in both models.

@@ -21,6 +21,7 @@ from pydantic import validate_call
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from limbeck.alignment import points
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
 
@@ -74,11 +75,8 @@ class RKD(Objective):
 
 def _differences(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor, "n n width"]:
     """The vector from every counted row to every other, in at least float32."""
-    said = signals.logits if layer is None else signals.features[layer]
-    assert said is not None
-    points = said[batch.mask].flatten(1)
-    points = points.to(torch.promote_types(points.dtype, torch.float32))
-    return points[None, :, :] - points[:, None, :]
+    rows = points(signals, layer, batch)
+    return rows[None, :, :] - rows[:, None, :]
 
 
 def _lengths(differences: Float[Tensor, "n n width"]) -> Float[Tensor, "n n"]:

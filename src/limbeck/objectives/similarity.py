@@ -14,7 +14,7 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
-from limbeck.alignment import unit, wide
+from limbeck.alignment import points, unit
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
 
@@ -58,7 +58,5 @@ class Similarity(Objective):
 
 def _likeness(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor, "n n"]:
     """The Gram matrix of the counted rows, each of its rows of length 1, in at least float32."""
-    said = signals.logits if layer is None else signals.features[layer]
-    assert said is not None
-    points = wide(said[batch.mask].flatten(1))
-    return unit(points @ points.T) if len(points) else points @ points.T
+    rows = points(signals, layer, batch)
+    return unit(rows @ rows.T) if len(rows) else rows @ rows.T
