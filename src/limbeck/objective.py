@@ -27,10 +27,9 @@ class Needs:
     """What an objective demands, checked before training starts.
 
     `soft` lists the divergences it will ask of the teacher's targets, each with its temperature; `logits` says that it
-    reads the teacher's dense logits themselves, `members` that it reads the logits of each of several teachers;
-    `meaning` lists what it takes outputs for (see `limbeck.task.Meaning`),
-    so that a softmax over blood sugar is refused; the layers are names of modules; `labels` and `ids` say that it reads
-    them; `rows` is the smallest batch it can work on.
+    reads the teacher's dense logits themselves, `members` that it reads those of each of several teachers; `meaning`
+    lists what it takes outputs for (see `limbeck.task.Meaning`), so that a softmax over blood sugar is refused; the
+    layers are names of modules; `labels` and `ids` say that it reads them; `rows` is the smallest batch it can work on.
     """
 
     soft: frozenset[tuple[Divergence, float]] = frozenset()
