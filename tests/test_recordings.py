@@ -248,7 +248,11 @@ def test_an_unverified_recording_still_refuses_a_torn_shard(few: TensorRows, tmp
 
 MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "future": (lambda raw: raw.update(schema=99), "has schema 99, from a newer Limbeck"),
-    "form": (lambda raw: raw.update(form="topk"), "keeps its answers in the form 'topk'"),
+    "past": (lambda raw: raw.update(schema=1), "has schema 1, from an older Limbeck"),
+    "keep": (
+        lambda raw: raw["identity"].update(keep="topj"),
+        "keeps its answers as 'topj', which this Limbeck does not know",
+    ),
     "unfinished": (lambda raw: raw["shards"].pop("00001.safetensors"), r"is not finished: \d+ of \d+ shards"),
     "escape": (lambda raw: raw["shards"].update({"../x": raw["shards"]["00000.safetensors"]}), "'../x' has no place"),
     "word": (lambda raw: raw["identity"].pop("views"), "is damaged"),
@@ -270,7 +274,7 @@ def test_a_manifest_that_cannot_be_right_is_refused(few: TensorRows, tmp_path: P
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": 1}', "[]", "null", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', "[]", "null", "\x00"])
 def test_a_torn_manifest_is_refused(few: TensorRows, tmp_path: Path, text: str) -> None:
     wanted = Wanted(few, tmp_path / "r")
     (wanted.record() / "manifest.json").write_text(text)

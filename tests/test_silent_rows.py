@@ -160,7 +160,7 @@ def test_too_many_failures_stop_it_and_what_was_recorded_is_kept(rows: TensorRow
         refusing.recorded(tmp_path / "r", teacher=strict, shard_bytes=1 << 20, save_seconds=1000)
     assert caught.value.happened.startswith(f"refusing failed on {silent - 1} rows of 200 (row ")
     assert "ValueError: this one I cannot" in caught.value.happened
-    assert (tmp_path / "r" / "unfinished").is_file()
+    assert (tmp_path / "r" / "00000.unfinished").is_file()
     assert caught.value.expected == f"at most {silent - 2} (failures={(silent - 2) / 200:g})"
     asked: list[tuple[int, int]] = []
     with warnings.catch_warnings():

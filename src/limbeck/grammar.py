@@ -7,10 +7,11 @@ cnn(size=16)                                  a student
 """
 
 import ast
-from dataclasses import dataclass, field
+import inspect
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from limbeck.errors import RecipeError
+from limbeck.errors import RecipeError, did_you_mean
 from limbeck.schedules import SHAPES, Schedule
 
 
@@ -50,6 +51,47 @@ def parse_sum(text: str, what: str) -> list[Term]:
 def parse_call(text: str, what: str) -> Call:
     """Reads one call, such as `cnn(size=16)`."""
     return _call(_tree(text, what), text, what)
+
+
+def arguments(call: Call, kind: Any, text: str) -> dict[str, Any]:
+    """What a call gives to a dataclass, by name: held against its fields, and numbers against their annotations.
+
+    Args:
+        call: What a person wrote.
+        kind: The dataclass; fields that are annotated `int` or `float` take nothing else.
+        text: All of what was written, for the message.
+
+    Raises:
+        RecipeError: When an argument is missing, unknown, given twice, one too many, or of another type.
+    """
+    parameters = inspect.signature(kind).parameters
+    names = list(parameters)
+    for keyword in call.keywords:
+        if keyword not in names:
+            raise RecipeError(f"{call.name} has no argument {keyword!r}", remedy=did_you_mean(keyword, names))
+    if len(call.arguments) > len(names):
+        raise RecipeError(f"{call.name} was given {len(call.arguments)} arguments", expected=f"{len(names)} at most")
+    given = dict(zip(names, call.arguments, strict=False))
+    for twice in given.keys() & call.keywords.keys():
+        raise RecipeError(f"{call.name} was given {twice} twice in {text!r}")
+    given |= call.keywords
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise RecipeError(f"{call.name} was given no {name} in {text!r}", expected=f"{call.name}({name}=...)")
+    for each in fields(kind):
+        if each.name in given:
+            _refuse_other_type(call.name, each.name, each.type, given[each.name])
+    return given
+
+
+def _refuse_other_type(name: str, argument: str, wanted: object, value: object) -> None:
+    """What a person wrote may be anything; the classes themselves may trust their annotations."""
+    if wanted is int and type(value) is not int:
+        raise RecipeError(f"{name} has {argument}={value!r}", expected="a whole number")
+    if wanted is float and type(value) not in (int, float):
+        raise RecipeError(f"{name} has {argument}={value!r}", expected="a number")
+    if wanted is str and type(value) is not str:
+        raise RecipeError(f"{name} has {argument}={value!r}", expected="a text in quotes")
 
 
 def _tree(text: str, what: str) -> ast.expr:

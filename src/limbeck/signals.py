@@ -152,3 +152,18 @@ class Signals:
             None if self.said is None else self.said[index],
             tuple(member.rows(index) for member in self.members),
         )
+
+    def to(self, device: torch.device) -> "Signals":
+        """The same signals on another device; the copies may still be under way."""
+        logits = None if self.logits is None else self.logits.to(device, non_blocking=True)
+        targets = self.targets
+        if targets is not None:
+            shared = isinstance(targets, DenseTargets) and targets.logits is self.logits and logits is not None
+            targets = DenseTargets(logits) if shared and logits is not None else targets.to(device)
+        return Signals(
+            logits,
+            {name: feature.to(device, non_blocking=True) for name, feature in self.features.items()},
+            targets,
+            None if self.said is None else self.said.to(device, non_blocking=True),
+            tuple(member.to(device) for member in self.members),
+        )

@@ -9,6 +9,7 @@ name before training starts.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,6 +34,10 @@ class SoftTargets(Protocol):
         """The same targets for some of the rows."""
         ...
 
+    def to(self, device: torch.device) -> "SoftTargets":
+        """The same targets on a device; the copy may still be under way."""
+        ...
+
 
 @dataclass(frozen=True)
 class DenseTargets:
@@ -53,3 +58,7 @@ class DenseTargets:
     def rows(self, index: Tensor | slice) -> "DenseTargets":
         """The same targets for some of the rows."""
         return DenseTargets(self.logits[index])
+
+    def to(self, device: torch.device) -> "DenseTargets":
+        """The same targets on a device."""
+        return DenseTargets(self.logits.to(device, non_blocking=True))

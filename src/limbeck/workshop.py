@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from accelerate import Accelerator
 
 from limbeck import runfolder
+from limbeck.archive import Archive
 from limbeck.catalog.data import data_of
 from limbeck.catalog.models import Shape, model, seeds_of
 from limbeck.catalog.objectives import objective as find_objective
@@ -36,7 +36,6 @@ from limbeck.objective import Needs
 from limbeck.preflight import check
 from limbeck.progress import Progress
 from limbeck.recipe import Recipe
-from limbeck.recorder import record
 from limbeck.records import Finding, Panel, RunRecord, Scores, SeedResult, write_record
 from limbeck.run import Run
 from limbeck.signals import Batch
@@ -126,6 +125,8 @@ class Workshop:
         self.recipe, said = settle(self.recipe, student, lesson, self._batch(seed), self.accelerator.device)
         for sentence in said:
             self.watcher.say(sentence)
+        if lesson.teacher is not None:
+            self.recipe = self.archive().settled(lesson.teacher, lesson.objective.needs(), self.folder)
         if self.accelerator.is_main_process:
             write_text(self.folder / runfolder.RECIPE, self.recipe.yaml())
         self.write("running", [])
@@ -142,7 +143,9 @@ class Workshop:
         self._check(lesson, student, seed)
         lesson = replace(lesson, valid_teacher=self._on_valid(teacher))
         if teacher is not None and self.recipe.record and teacher.views is None:
-            lesson = replace(lesson, teacher=self._recorded(teacher, lesson), views=self._views())
+            place = self.folder / "recording" / teacher.fingerprint[:12]
+            lesson = replace(lesson, teacher=self.recorded(teacher, lesson.objective.needs(), place))
+            lesson = replace(lesson, views=self.archive().views)
         fit = self._fit(student, lesson, seed, "student")
         alone = None
         if control is not None:
@@ -187,27 +190,17 @@ class Workshop:
             self.accelerator.end_training()
         return Run.open(self.folder)
 
-    def record(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:
-        """Records what will be asked of the teacher about every training row, in every view the recipe asks for."""
-        self.watcher.start(f"recording {teacher.name}", len(self.data.train) * self._views())
-        made = record(
-            teacher,
-            self.data.train,
-            self.task,
-            to=place,
-            needs=needs,
-            classes=self.data.classes,
-            views=self._views(),
-            augment=self.augment,
-            augment_seed=self.recipe.data.seed,
-            device=self.accelerator.device,
-            progress=lambda done, total: self.watcher.step(done, math.nan, {}, 0.0, math.nan),
-        )
-        self.watcher.done()
-        recorded = RecordedTeacher(made)
-        self.recordings[place] = recorded.recording.seconds or 0.0
+    def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:
+        """The teacher's recording in a folder, made now or on an earlier start, in every view the recipe asks for."""
+        self.recipe = self.archive().settled(teacher, needs, self.folder)
+        found = self.archive().recorded(teacher, needs, place)
+        self.recordings[place] = found.recording.seconds or 0.0
         self.seconds["recording"] = sum(self.recordings.values())
-        return recorded
+        return found
+
+    def archive(self) -> Archive:
+        """How this run's teacher is recorded."""
+        return Archive(self.recipe, self.data, self.task, self.augment, self.accelerator, self.watcher)
 
     def write(
         self,
@@ -304,17 +297,6 @@ class Workshop:
             augment_seed=self.recipe.data.seed,
         )
         return next(iter(first)).to(self.accelerator.device)
-
-    def _views(self) -> int:
-        """How many views are recorded; without augmentation all views are one."""
-        return int(self.recipe.record or 1) if self.augment is not None else 1
-
-    def _recorded(self, teacher: Teacher, lesson: Lesson) -> Teacher:
-        """The teacher's recording in the run folder, made now or on an earlier start."""
-        needs = lesson.objective.needs()
-        recorded = self.record(teacher, needs, self.folder / "recording" / teacher.fingerprint[:12])
-        recorded.prepare(needs, self.data.classes)
-        return recorded.to(self.accelerator.device)
 
     def _fit(self, student: Model, lesson: Lesson, seed: int, who: str) -> Fit:
         plan = plan_of(self.recipe, seed, len(self.data.train))

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -16,7 +16,7 @@ from limbeck.data.augmentations.mixup import Mixup
 from limbeck.data.replay import Draw
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError, RecipeError, did_you_mean
-from limbeck.grammar import Term, parse_sum
+from limbeck.grammar import Term, arguments, parse_sum
 from limbeck.objective import written
 from limbeck.signals import Partner
 
@@ -141,30 +141,9 @@ def _step(term: Term, text: str) -> Step | Mixup:
         raise RecipeError(f"no augmentation is called {name!r}", remedy=did_you_mean(name, known_names()))
     module = importlib.import_module(f"{augmentations.__name__}.{name}")
     kind: Any = next(v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__)
-    arguments = list(inspect.signature(kind).parameters)
-    for keyword in term.call.keywords:
-        if keyword not in arguments:
-            raise RecipeError(f"{name} has no argument {keyword!r}", remedy=did_you_mean(keyword, arguments))
-    if len(term.call.arguments) > len(arguments):
-        count = len(term.call.arguments)
-        raise RecipeError(f"{name} was given {count} arguments", expected=f"{len(arguments)} at most")
-    given = dict(zip(arguments, term.call.arguments, strict=False))
-    for twice in given.keys() & term.call.keywords.keys():
-        raise RecipeError(f"{name} was given {twice} twice in {text!r}")
-    given |= term.call.keywords
-    for field in fields(kind):
-        _refuse_other_type(name, field.name, field.type, given.get(field.name, field.default))
-    step = kind(**given)
+    step = kind(**arguments(term.call, kind, text))
     assert isinstance(step, Step | Mixup)
     return step
-
-
-def _refuse_other_type(step: str, argument: str, wanted: object, value: object) -> None:
-    """What a person wrote may be anything; the steps themselves may trust their annotations."""
-    if wanted is int and type(value) is not int:
-        raise RecipeError(f"{step} has {argument}={value!r}", expected="a whole number")
-    if wanted is float and type(value) not in (int, float):
-        raise RecipeError(f"{step} has {argument}={value!r}", expected="a number")
 
 
 def _written(step: object) -> str:

@@ -99,7 +99,7 @@ def time_needed(spent: Expense, recipe: Recipe, rows: int, live: bool, taught: b
     each = spent.step + (spent.asking if live else 0.0)
     steps = budget.steps(epoch, each)
     once, seeds = recipe.control and taught, len(recipe.all_seeds())
-    recording = 0.0 if live or not taught else spent.asking * epoch * (recipe.record or 1)
+    recording = 0.0 if live or not taught else spent.asking * epoch * _views(recipe, steps, epoch)
     validating = min(VALIDATIONS, math.ceil(steps / epoch)) * spent.validation
     training = steps * each + validating + (steps * spent.step + validating if once else 0.0)
     total = recording + training * seeds
@@ -128,6 +128,11 @@ def time_needed(spent: Expense, recipe: Recipe, rows: int, live: bool, taught: b
             )
         ]
     return [Finding("note", "the expected time", evidence, "")]
+
+
+def _views(recipe: Recipe, steps: int, epoch: int) -> int:
+    """How many views of each row would be recorded, at most."""
+    return math.ceil(steps / epoch) if recipe.record == "auto" else int(recipe.record or 1)
 
 
 def memory_needed(spent: Expense, data_bytes: int, device: torch.device) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from limbeck.catalog.objectives import objective
 from limbeck.catalog.tasks import task
@@ -141,7 +142,7 @@ def _needs(spec: Comparison) -> Needs:
 
 
 def _recorded(
-    base: Recipe, spec: Comparison, needs: Needs, views: int, watcher: Progress, resume_command: str
+    base: Recipe, spec: Comparison, needs: Needs, views: int | Literal["auto"], watcher: Progress, resume_command: str
 ) -> Recipe:
     """Tries every method on a dry batch, records the teacher for all of them, and makes the recording the teacher.
 
@@ -156,7 +157,7 @@ def _recorded(
     assert teacher is not None
     if teacher.views is not None:
         return base
-    return base.replace(teacher=str(shop.record(teacher, needs, base.folder / "recording").recording.path))
+    return base.replace(teacher=str(shop.recorded(teacher, needs, base.folder / "recording").recording.path))
 
 
 @contextlib.contextmanager

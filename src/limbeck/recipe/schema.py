@@ -8,6 +8,7 @@
 Relative paths in a recipe (`data.path`, a teacher's run folder, `to`) are taken from the current directory.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from limbeck.budget import Budget
 from limbeck.recipe import spellings
 from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Strict, Windows
@@ -94,7 +96,8 @@ class Link(Strict):
     data: Annotated[dict[str, Any], BeforeValidator(spellings.data)] = Field(default_factory=dict)
     augment: spellings.AugmentText | None = None
     teacher: Annotated[tuple[Member, ...], BeforeValidator(spellings.members)] = ()
-    record: int | None = Field(default=None, ge=1)
+    record: spellings.Views = None
+    keep: spellings.KeepText | None = None
     student: spellings.StudentText | None = None
     objective: spellings.ObjectiveText | None = None
     budget: spellings.BudgetText | None = None
@@ -121,7 +124,9 @@ class Recipe(Strict):
         augment: Sum of augmentations, such as "crop(padding=2) + flip"; None for none.
         teacher: A text, a list of texts, or a list of {model: TEXT, weight: NUMBER}, which answer as a weighted
             ensemble; kept as members, none for plain training.
-        record: Views of each row for which the teacher's answers are recorded first, 1 or more; None asks it live.
+        record: Views of each row for which the teacher's answers are recorded first, 1 or more; "auto" takes one for
+            each epoch, or as many as fit on the disk; None asks it live.
+        keep: How recorded answers are kept, such as "dense", "topk(k=64)", "dense + features(precision='float16')".
         student: A name of `students/` with its arguments, `timm:NAME`, `torchvision:NAME`, `package.module:function`.
         objective: Weighted sum of methods; by default labels alone without a teacher, and kd with labels with one.
         budget: "20 epochs", "5000 steps", "10m".
@@ -142,7 +147,8 @@ class Recipe(Strict):
     data: Annotated[DataSpec, BeforeValidator(spellings.data)]
     augment: spellings.AugmentText | None = None
     teacher: Annotated[tuple[Member, ...], BeforeValidator(spellings.members)] = ()
-    record: int | None = Field(default=None, ge=1)
+    record: spellings.Views = None
+    keep: spellings.KeepText = "dense"
     student: spellings.StudentText = ""
     objective: spellings.ObjectiveText = ""
     budget: spellings.BudgetText = "20 epochs"
@@ -174,6 +180,10 @@ class Recipe(Strict):
             raise spellings.wrong("student is missing", "such as student: cnn(size=16)", "`limbeck models` lists them")
         if not self.chain and self.record is not None and not self.teacher:
             raise spellings.wrong("there is no teacher to record", "", "set teacher, or delete record", key="record")
+        if not self.chain and self.compare is None and self.record is None and self.keep != "dense":
+            raise spellings.wrong(
+                "keep says how recorded answers are kept, and nothing is recorded", "", "record: auto", key="keep"
+            )
         names = [link_name(link, index, self.student) for index, link in enumerate(self.chain)]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
             raise spellings.wrong(
@@ -230,6 +240,11 @@ class Recipe(Strict):
         """
         members = [(member.weight, member.named()) for member in self.teacher]
         return members if len(members) > 1 else members[0][1] if members else None
+
+    def epochs(self, steps_per_epoch: int) -> int | None:
+        """How many epochs the budget begins; None where it is in time and no speed has been measured."""
+        budget = Budget.parse(self.budget)
+        return None if budget.unit == "seconds" else max(1, math.ceil(budget.steps(steps_per_epoch) / steps_per_epoch))
 
     def all_seeds(self) -> range:
         """The seeds of this run: `seed`, `seed + 1`, ..."""
@@ -335,7 +350,7 @@ def _link_values(recipe: Recipe) -> list[dict[str, Any]]:
         assert isinstance(members, list)
         values["teacher"] = [{**member, "model": folders.get(member["model"], member["model"])} for member in members]
         if not members:
-            for key in {"record", "objective"} - changes.keys():
+            for key in {"record", "keep", "objective"} - changes.keys():
                 values.pop(key, None)
         folders[name] = values["to"]
         merged.append({key: value for key, value in values.items() if value is not None})

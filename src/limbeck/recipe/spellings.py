@@ -126,6 +126,15 @@ def data(value: object) -> object:
     return {"source": str(value)} if isinstance(value, str | Path) else value
 
 
+def _recorded(value: object) -> object:
+    # `record: yes` leaves the number of views open; it is no one, which would show the student one view for ever.
+    return {True: "auto", False: None}[value] if isinstance(value, bool) else value
+
+
+def _keep(value: object) -> object:
+    return _sum(value, "keep")
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -136,6 +145,8 @@ TaskText = Annotated[str, BeforeValidator(_task)]
 BudgetText = Annotated[str, BeforeValidator(_budget)]
 ObjectiveText = Annotated[str, BeforeValidator(_objective)]
 AugmentText = Annotated[str, BeforeValidator(_augmentation)]
+KeepText = Annotated[str, BeforeValidator(_keep)]
+Views = Annotated[Annotated[int, Field(ge=1)] | Literal["auto"] | None, BeforeValidator(_recorded)]
 StudentText = Annotated[str, BeforeValidator(_student)]
 Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "mlflow"], ...], BeforeValidator(_listed)]
 RunName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=100)]

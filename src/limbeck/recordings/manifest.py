@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import RecordingError
+from limbeck.recordings.columns import Column
 from limbeck.recordings.folder import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "manifest.json"
+INDEX = "index.safetensors"
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Identity:
     """Everything that decides the bits of a recording; two recordings of one identity are one recording.
 
     `teacher` and `data` are fingerprints and `ids` is a digest of the rows' ids; `augment` is the augmentation as it is
-    written, "none" without one; `layers` are the recorded features; `precision` is "float32" or the autocast type.
-    `batch_size` is here because a row's last bits may depend on how many rows a network answers at once.
+    written, "none" without one; `keep` says how answers are kept, as it is written; `layers` are the recorded features;
+    `precision` is "float32" or the autocast type. `batch_size` is here because a row's last bits may depend on how many
+    rows a network answers at once.
     """
 
     teacher: str
@@ -32,17 +35,10 @@ class Identity:
     augment: str
     augment_seed: int
     views: int
+    keep: str
     layers: tuple[str, ...]
     precision: str
     batch_size: int
-
-
-@dataclass(frozen=True)
-class Column:
-    """One thing kept for every row: its dtype, as torch names it, and its shape without the rows."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -67,21 +63,35 @@ class Place:
         """The name of the shard's file."""
         return f"{self.number:05d}.safetensors"
 
+    @property
+    def note(self) -> str:
+        """The name of the file that says the shard is finished, while the recording is not."""
+        return f"{self.number:05d}.json"
+
+    @property
+    def unfinished(self) -> str:
+        """The name of the file that holds the rows of a shard in work."""
+        return f"{self.number:05d}.unfinished"
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json`: what the recording is of, how it is laid out, and which shards are finished.
+    """`manifest.json`: what the recording is of, how it is laid out, and, once it is finished, its shards.
 
-    The shards go through view 0, then view 1 and so on, each view through the sorted ids, `shard_rows` rows a shard.
-    `form` names the way answers are kept. `made_with` (torch, device, threads) may also decide the last bits.
+    The shards go through view 0, then view 1 and so on, each view through the sorted ids, `shard_rows` rows a shard;
+    a row takes about `row_bytes`.
+    Until all are finished each says so in a note beside it, so that several processes can write shards of one
+    recording. `index` is the file with the ids and with what is kept once. `made_with` (torch, device, threads) may
+    also decide the last bits.
     """
 
     identity: Identity
     teacher_name: str
-    form: str
     columns: Mapping[str, Column]
     shard_rows: int
+    row_bytes: int
     made_with: Mapping[str, str]
+    index: Shard
     shards: Mapping[str, Shard] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -97,14 +107,14 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
-        """Size of the finished shards on disk, in bytes."""
-        return sum(shard.bytes for shard in self.shards.values())
+        """Size of the finished shards and of the index on disk, in bytes."""
+        return self.index.bytes + sum(shard.bytes for shard in self.shards.values())
 
     @property
     def fingerprint(self) -> str:
         """A hash that changes whenever a recorded answer does."""
         shards = {name: shard.sha256 for name, shard in sorted(self.shards.items())}
-        text = json.dumps([self.form, asdict(self.identity), shards], sort_keys=True)
+        text = json.dumps([asdict(self.identity), self.index.sha256, shards], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def places(self) -> list[Place]:
@@ -140,11 +150,12 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         schema = raw["schema"]
-        if isinstance(schema, int) and schema > SCHEMA:
+        if isinstance(schema, int) and schema != SCHEMA:
+            newer = schema > SCHEMA
             raise RecordingError(
-                f"{path} has schema {schema}, from a newer Limbeck",
-                expected=f"schema {SCHEMA} or older",
-                remedy="upgrade limbeck, or record the teacher again into another folder",
+                f"{path} has schema {schema}, from {'a newer' if newer else 'an older'} Limbeck",
+                expected=f"schema {SCHEMA}",
+                remedy=f"{'upgrade limbeck, or ' * newer}record the teacher again into another folder",
             )
         return _manifest(raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -160,8 +171,17 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
     identity = Identity(**{**words, "classes": tuple(words["classes"]), "layers": tuple(words["layers"])})
     columns = {name: Column(column["dtype"], tuple(column["shape"])) for name, column in raw["columns"].items()}
     shards = {name: Shard(**shard) for name, shard in raw["shards"].items()}
+    index = Shard(**raw["index"])
     manifest = Manifest(
-        identity, raw["teacher_name"], raw["form"], columns, raw["shard_rows"], raw["made_with"], shards, raw["schema"]
+        identity,
+        raw["teacher_name"],
+        columns,
+        raw["shard_rows"],
+        raw["row_bytes"],
+        raw["made_with"],
+        index,
+        shards,
+        raw["schema"],
     )
     if min(identity.rows, identity.views, manifest.shard_rows, identity.batch_size) < 1:
         raise ValueError("rows, views, shard_rows and batch_size must be at least 1")
@@ -199,6 +219,7 @@ _DIFFERENCES = {
     "augment": "with another augmentation: {have}",
     "augment_seed": "with the augmentation seed {have}",
     "views": "with {have} views of each row",
+    "keep": "with its answers kept as {have}",
     "precision": "in the precision {have}",
     "batch_size": "in batches of {have} rows",
 }

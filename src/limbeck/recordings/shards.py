@@ -1,11 +1,6 @@
-"""The form answers are kept in: all logits and the asked features, in the precision the teacher said them in.
-
-This is the one module that knows the form. A compact form is another module with the same functions; the manifest names
-the form, and everything else handles columns without knowing what they mean.
-"""
+"""Columns as the bytes of a file, and back: one safetensors file a shard, from which rows are mapped, not read."""
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,83 +10,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from limbeck.errors import RecordingError, TeacherError
-from limbeck.recordings.manifest import Column
-from limbeck.signals import Signals
+from limbeck.errors import RecordingError
+from limbeck.recordings.columns import BYTES, Blocks, Column, Stored, described
 
-FORM = "dense"
-IDS = "ids"
-SAID = "said"
-_LOGITS = "logits"
-_FEATURE = "feature:"
+_ENDS = "ends:"  # before a name and not behind it, where a layer could be called so
 
 
-def columns(signals: Signals, layers: tuple[str, ...]) -> dict[str, Tensor]:
-    """What is kept of a teacher's answer, by column, on the CPU.
-
-    Raises:
-        TeacherError: When the teacher said no dense logits or not all the layers, or a number that is none.
-    """
-    if signals.logits is None:
-        raise TeacherError(
-            "the teacher said no dense logits",
-            expected="a teacher that says all its logits",
-            remedy="record the teacher itself, not a reduced recording of it",
-        )
-    found = {_LOGITS: signals.logits}
-    for layer in layers:
-        if layer not in signals.features:
-            raise TeacherError(f"the teacher said nothing of its layer {layer!r}", expected="the features asked for")
-        found[_FEATURE + layer] = signals.features[layer]
-    for name, tensor in found.items():
-        # Minus infinity is the logit of an impossible class; the others would spoil every student trained on them.
-        if bool((tensor.isnan() | tensor.isposinf()).any()):
-            raise TeacherError(
-                f"the teacher's {name.removeprefix(_FEATURE)} contain numbers that are not finite",
-                expected="finite numbers",
-                remedy="look at the teacher's weights and input transform; a half-precision teacher may overflow",
-            )
-    if signals.said is not None:
-        found[SAID] = signals.said
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+def encode(kept: Mapping[str, Stored]) -> bytes:
+    """The bytes of a file: equal columns give equal bytes."""
+    tensors: dict[str, Tensor] = {}
+    for name, column in kept.items():
+        if isinstance(column, Blocks):
+            tensors |= {name: column.payload, _ENDS + name: column.ends}
+        else:
+            tensors[name] = column
+    return save(tensors)
 
 
-def describe(kept: Mapping[str, Tensor]) -> dict[str, Column]:
-    """The dtype and the shape of each column."""
-    return {
-        name: Column(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape[1:])) for name, tensor in kept.items()
-    }
-
-
-def row_bytes(described: Mapping[str, Column]) -> int:
-    """Bytes that one row takes in a shard, its id included."""
-    sizes = [math.prod(column.shape) * getattr(torch, column.dtype).itemsize for column in described.values()]
-    return int(torch.int64.itemsize + sum(sizes))
-
-
-def names_of(layers: tuple[str, ...], described: Mapping[str, Column]) -> list[str]:
-    """Those of the described columns that an answer with the features of these layers is made of."""
-    return [_LOGITS, *(_FEATURE + layer for layer in layers), *({SAID} & described.keys())]
-
-
-def signals_of(kept: Mapping[str, Tensor], layers: tuple[str, ...]) -> Signals:
-    """The teacher's answer, from what was kept of it."""
-    return Signals.dense(kept[_LOGITS], {layer: kept[_FEATURE + layer] for layer in layers}, kept.get(SAID))
-
-
-def silent(kept: Mapping[str, Tensor]) -> Tensor:
-    """The ids of the rows, among those kept, that the teacher said nothing about."""
-    return kept[IDS][~kept[SAID]] if SAID in kept else kept[IDS][:0]
-
-
-def encode(kept: Mapping[str, Tensor]) -> bytes:
-    """The bytes of a shard: equal columns give equal bytes."""
-    return save(dict(kept))
-
-
-def decode(content: bytes) -> dict[str, Tensor]:
-    """The columns of a shard, from its bytes."""
-    return load(content)
+def decode(content: bytes) -> dict[str, Stored]:
+    """The columns, from a file's bytes."""
+    return _columns(load(content))
 
 
 def sha256(path: Path) -> str:
@@ -100,26 +38,55 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def mapped(path: Path, expected: Mapping[str, Column], rows: int) -> dict[str, Tensor]:
-    """The columns of a shard as tensors mapped from the file: a row is read from disk when it is first looked at.
+def mapped(path: Path, expected: Mapping[str, Column], rows: int) -> dict[str, Stored]:
+    """The columns of a shard, mapped from the file: a row is read from disk when it is first looked at.
 
     Raises:
         RecordingError: When the file does not hold the columns the manifest says.
     """
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise _not_as_described(path, str(error)) from error
-    shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in found.items()}
-    wanted = {name: (getattr(torch, column.dtype), (rows, *column.shape)) for name, column in expected.items()}
-    if shapes != {IDS: (torch.int64, (rows,)), **wanted}:
-        raise _not_as_described(path, f"it holds {shapes}")
+    found = opened(path)
+    lengths = {len(column) for column in found.values()}
+    if described(found) != dict(expected) or lengths != {rows}:
+        raise not_as_described(path, f"it holds {described(found)} of {sorted(lengths)} rows")
+    for name, column in expected.items():
+        blocks = found[name]
+        if column.dtype == BYTES and isinstance(blocks, Blocks):
+            _refuse_unordered(path, name, blocks)
     return found
 
 
-def _not_as_described(path: Path, why: str) -> RecordingError:
+def opened(path: Path) -> dict[str, Stored]:
+    """Whatever columns a file holds, mapped.
+
+    Raises:
+        RecordingError: When it is no file of this kind.
+    """
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            return _columns({name: file.get_tensor(name) for name in file.keys()})
+    except (SafetensorError, OSError) as error:
+        raise not_as_described(path, str(error)) from error
+
+
+def not_as_described(path: Path, why: str) -> RecordingError:
+    """A shard that is something else than its manifest says."""
     return RecordingError(
         f"the shard {path} is not as its manifest describes it: {why}",
         remedy=f"delete {path.name} and record again into the same folder: only that shard is made anew",
     )
+
+
+def _refuse_unordered(path: Path, name: str, blocks: Blocks) -> None:
+    ends = blocks.ends
+    falls = bool((ends.diff(prepend=torch.zeros(1, dtype=ends.dtype)) < 0).any())
+    if falls or int(ends[-1]) != len(blocks.payload):
+        raise not_as_described(path, f"the rows of {name!r} do not end where its bytes do")
+
+
+def _columns(tensors: Mapping[str, Tensor]) -> dict[str, Stored]:
+    ends = {name.removeprefix(_ENDS): tensor for name, tensor in tensors.items() if name.startswith(_ENDS)}
+    return {
+        name: Blocks(tensor, ends[name]) if name in ends else tensor
+        for name, tensor in tensors.items()
+        if not name.startswith(_ENDS)
+    }

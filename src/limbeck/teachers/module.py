@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from limbeck.data.augment import Augmentation
@@ -84,6 +85,24 @@ class ModuleTeacher:
         self._refuse_moved(self._seal)
         with torch.no_grad():
             return listen(self.model, batch.inputs, self._layers)
+
+    def linear(self, layer: str) -> tuple[Float[Tensor, "classes width"], Float[Tensor, " classes"] | None]:
+        """The weight and the bias of a linear layer, in the data's class order.
+
+        Raises:
+            TeacherError: When the network has no linear layer of this name.
+        """
+        modules = dict(self.model.network.named_modules(remove_duplicate=False))
+        found = modules.get(layer)
+        if not isinstance(found, nn.Linear):
+            linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
+            raise TeacherError(
+                f"the teacher {self.name} has no linear layer {layer!r}",
+                expected="the layer that gives the logits",
+                remedy=did_you_mean(layer, linear),
+            )
+        order: Tensor | slice = slice(None) if self.model.class_index is None else self.model.class_index
+        return found.weight.detach()[order], None if found.bias is None else found.bias.detach()[order]
 
     def to(self, device: torch.device) -> "ModuleTeacher":
         """Moves the model, in place, to a device, and returns itself.

@@ -1,14 +1,15 @@
 """The one seam through which every kind of teacher speaks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
+from limbeck.errors import TeacherError
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 
@@ -66,3 +67,33 @@ class Forgiven(Protocol):
     def recall(self, silent: Mapping[int, Int[Tensor, " silent"]]) -> None:
         """Counts rows that an earlier sitting of a recording found it silent about, by view."""
         ...
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A teacher whose linear layers can be read, so that hidden states can be kept in the place of logits."""
+
+    def linear(self, layer: str) -> tuple[Float[Tensor, "classes width"], Float[Tensor, " classes"] | None]:
+        """The weight and the bias of a linear layer that gives the logits, in the data's class order.
+
+        Raises:
+            TeacherError: When there is no such layer, or it gives something else.
+        """
+        ...
+
+
+def linear_layer(
+    teacher: Teacher,
+) -> Callable[[str], tuple[Float[Tensor, "classes width"], Float[Tensor, " classes"] | None]]:
+    """How to read a teacher's linear layers; asking one that has none says so."""
+    if isinstance(teacher, Headed):
+        return teacher.linear
+
+    def refuse(layer: str) -> tuple[Tensor, Tensor | None]:
+        raise TeacherError(
+            f"the layer {layer!r} of {teacher.name} cannot be read",
+            expected="a network of torch's",
+            remedy="keep: dense, or topk(k=64)",
+        )
+
+    return refuse

@@ -10,6 +10,7 @@ from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import RecordingError, TeacherError, did_you_mean
 from limbeck.objective import Needs
+from limbeck.recordings.form import refuse_unanswered
 from limbeck.recordings.manifest import refuse_other
 from limbeck.recordings.store import Recording, digest_of
 from limbeck.signals import Batch, Signals
@@ -79,7 +80,7 @@ class RecordedTeacher:
 
         Raises:
             TeacherError: When a layer was not recorded.
-            RecordingError: When the data has other classes.
+            RecordingError: When the data has other classes, or answers kept like these cannot serve the needs.
         """
         recorded = self._identity.classes
         if tuple(classes) != recorded:
@@ -97,6 +98,8 @@ class RecordedTeacher:
                     remedy="record the teacher again with this layer, into another folder",
                 )
         self._layers = tuple(sorted(needs.teacher_layers))
+        first = self.recording.signals(self.recording.ids[:1], torch.zeros(1, dtype=torch.int64), self._layers)
+        refuse_unanswered(self.recording.keep, needs, first, f"the recording {self.recording.path}")
 
     def signals(self, batch: Batch) -> Signals:
         """What was recorded for these rows and views, on this teacher's device.
@@ -107,11 +110,7 @@ class RecordedTeacher:
             RecordingError: When a row or a view was not recorded.
         """
         said = self.recording.signals(batch.ids, batch.views, self._layers)
-        if self._device.type == "cpu" or said.logits is None:
-            return said
-        features = {name: feature.to(self._device, non_blocking=True) for name, feature in said.features.items()}
-        spoke = None if said.said is None else said.said.to(self._device, non_blocking=True)
-        return Signals.dense(said.logits.to(self._device, non_blocking=True), features, spoke)
+        return said if self._device.type == "cpu" else said.to(self._device)
 
     def to(self, device: torch.device) -> "RecordedTeacher":
         """Puts the answers on a device from now on, and returns itself; the recording stays where it is."""

@@ -1,0 +1,116 @@
+"""How a run's teacher is recorded: how many views of each row, in what form, and by which of the run's processes."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from limbeck.data.augment import Augmentation
+from limbeck.data.loader import steps_per_epoch
+from limbeck.data.source import Data
+from limbeck.errors import RecipeError
+from limbeck.inquiry import asked_of, views_that_fit
+from limbeck.objective import Needs
+from limbeck.progress import Progress
+from limbeck.recipe import Recipe
+from limbeck.recorder import record
+from limbeck.recordings.writer import Share
+from limbeck.task import Task
+from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.recording import RecordedTeacher
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What decides the recordings of one run."""
+
+    recipe: Recipe
+    data: Data
+    task: Task
+    augment: Augmentation | None
+    accelerator: Accelerator
+    watcher: Progress
+
+    def settled(self, teacher: Teacher, needs: Needs, folder: Path) -> Recipe:
+        """The recipe with a number of views in the place of `auto`: one for each epoch, or as many as fit on the disk.
+
+        Args:
+            teacher: Who would be recorded.
+            needs: What will be asked of the recording.
+            folder: Where the recording would lie; it need not exist.
+
+        Raises:
+            RecipeError: When the budget is still in time, so that its epochs are not known.
+        """
+        if self.recipe.record != "auto":
+            return self.recipe
+        if self.augment is None or teacher.views is not None:
+            return self.recipe.replace(record=1)
+        epochs = self.recipe.epochs(steps_per_epoch(len(self.data.train), self.recipe.training.batch))
+        if epochs is None:
+            raise RecipeError("record: auto with a budget in time", expected="a budget in epochs or steps")
+        views, size = views_that_fit(
+            asked_of(
+                teacher,
+                self.data.train,
+                self.task,
+                needs=needs,
+                classes=self.data.classes,
+                keep=self.recipe.keep,
+                views=1,
+                augment=self.augment,
+                augment_seed=self.recipe.data.seed,
+                device=self.accelerator.device,
+            ),
+            epochs,
+            folder,
+        )
+        why = "one for each epoch" if views == epochs else f"what half of the free disk holds, of {epochs} epochs"
+        self.watcher.say(f"record: auto is {views} views of each row ({why}; about {views * size / 1e6:.1f} MB)")
+        return self.recipe.replace(record=views)
+
+    def record(self, teacher: Teacher, needs: Needs, place: Path, share: Share | None = None) -> Path:
+        """Records what will be asked of the teacher about every training row, in every view the recipe asks for.
+
+        Several processes of one launch take shards in turn; all return when the recording is finished.
+
+        Args:
+            teacher: Who is recorded.
+            needs: What will be asked of the recording.
+            place: Where.
+            share: Which shards, where only a share of the recording is made here.
+        """
+        self.watcher.start(f"recording {teacher.name}", len(self.data.train) * self.views)
+        several = share is None and self.accelerator.num_processes > 1
+        made = record(
+            teacher,
+            self.data.train,
+            self.task,
+            to=place,
+            needs=needs,
+            classes=self.data.classes,
+            keep=self.recipe.keep,
+            views=self.views,
+            augment=self.augment,
+            augment_seed=self.recipe.data.seed,
+            device=self.accelerator.device,
+            share=Share(self.accelerator.process_index, self.accelerator.num_processes) if several else share,
+            together=self.accelerator.wait_for_everyone if several else None,
+            progress=lambda done, total: self.watcher.step(done, math.nan, {}, 0.0, math.nan),
+        )
+        self.watcher.done()
+        return made
+
+    def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:
+        """As `record`; the finished recording, ready for these needs, on the run's device."""
+        found = RecordedTeacher(self.record(teacher, needs, place))
+        found.prepare(needs, self.data.classes)
+        found.to(self.accelerator.device)
+        return found
+
+    @property
+    def views(self) -> int:
+        """How many views are recorded; without augmentation all views are one."""
+        assert self.recipe.record != "auto", "settled() comes first"
+        return int(self.recipe.record or 1) if self.augment is not None else 1

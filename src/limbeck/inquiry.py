@@ -1,0 +1,194 @@
+"""What a recording will ask, and of whom: which rows in which views, for which needs, kept in which form."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from limbeck.data.augment import Augmentation
+from limbeck.data.rows import Rows
+from limbeck.errors import RecordingError
+from limbeck.objective import Needs
+from limbeck.recordings import columns, form
+from limbeck.recordings.index import Index
+from limbeck.recordings.manifest import Identity
+from limbeck.recordings.store import digest_of
+from limbeck.signals import Batch
+from limbeck.task import Task
+from limbeck.teachers.protocol import Teacher, linear_layer
+
+FIRST_ROWS = 32
+
+
+def asked_of(
+    teacher: Teacher,
+    rows: Rows,
+    task: Task,
+    *,
+    needs: Needs,
+    classes: Sequence[str],
+    keep: str = "dense",
+    views: int | None = None,
+    augment: Augmentation | None = None,
+    augment_seed: int = 0,
+    batch_size: int = 256,
+    device: torch.device | None = None,
+) -> "Asked":
+    """What `record` will ask and of whom; its arguments are those of `record`.
+
+    Raises:
+        RecipeError: When `keep` cannot be read.
+        RecordingError: When the number of views is missing.
+    """
+    where = device or torch.device("cpu")
+    if views is None and augment is not None:
+        raise RecordingError(
+            f"how many views of each row {augment!r} makes was not said",
+            expected="views: as many as the training has epochs, or what fits on the disk",
+            remedy="views=20 for 20 epochs; fewer are shown again in turn",
+        )
+    return Asked(
+        teacher.to(where),
+        rows,
+        task,
+        needs,
+        tuple(classes),
+        form.parse(keep).settled(needs),
+        1 if views is None else views,
+        augment,
+        augment_seed,
+        batch_size,
+        where,
+    )
+
+
+def views_that_fit(asked: "Asked", views: int, folder: Path) -> tuple[int, int]:
+    """How many views of each row half of the free disk holds, at most `views`, and the bytes of one.
+
+    Args:
+        asked: What would be recorded; its first rows are asked about.
+        views: As many as are wanted.
+        folder: Where the recording would lie; it need not exist.
+    """
+    asked.prepare()
+    size = first_look(asked)[2] * len(asked.rows)
+    here = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return max(1, min(views, shutil.disk_usage(here).free // 2 // max(1, size))), size
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked, and of whom: a teacher about rows in the order of their ids, view after view."""
+
+    teacher: Teacher
+    rows: Rows
+    task: Task
+    needs: Needs
+    classes: tuple[str, ...]
+    keep: form.Keep
+    views: int
+    augment: Augmentation | None
+    augment_seed: int
+    batch_size: int
+    device: torch.device
+
+    @cached_property
+    def order(self) -> Int[Tensor, " rows"]:
+        """Positions of the rows in the order of their ids."""
+        return self.rows.ids.cpu().argsort(stable=True)
+
+    @cached_property
+    def hears(self) -> Needs:
+        """What the teacher is asked for: the needs, and the layers that the form keeps."""
+        return replace(self.needs, teacher_layers=self.needs.teacher_layers | self.keep.form.layers())
+
+    def prepare(self) -> None:
+        """Refuses what cannot make a recording, and gets the teacher ready.
+
+        Raises:
+            RecordingError, TeacherError: Which, and why.
+        """
+        self._refuse_impossible()
+        self.teacher.prepare(self.hears, self.classes)
+        self.teacher.fits(self.rows, self.augment, self.augment_seed)
+
+    def _refuse_impossible(self) -> None:
+        for name, count in {"views": self.views, "batch_size": self.batch_size, "rows": len(self.rows)}.items():
+            if count < 1:
+                raise RecordingError(f"a recording of {name}={count} was asked for", expected="1 or more")
+        if self.needs.members:
+            raise RecordingError(
+                "the objective weighs several teachers, and a recording of them all keeps their mean",
+                expected="a recording of each teacher",
+                remedy="leave record out to ask them live, or make a list of recordings the teacher",
+            )
+        if self.views > 1 and self.augment is None:
+            raise RecordingError(
+                f"{self.views} views were asked for without an augmentation, and would all be the same",
+                expected="1 view, or an augmentation",
+                remedy="leave views out, or give augment, such as crop(padding=2) + flip",
+            )
+        ids = self.rows.ids.cpu()[self.order]
+        twice = ids[1:][ids[1:] == ids[:-1]]
+        if len(twice):
+            raise RecordingError(
+                f"two rows have the id {int(twice[0])}", expected="an id of its own for each row: it is the row's key"
+            )
+
+    def identity(self) -> Identity:
+        """What decides the bits of the recording; the teacher has been prepared."""
+        return Identity(
+            teacher=self.teacher.fingerprint,
+            data=self.rows.fingerprint,
+            ids=digest_of(self.rows.ids.cpu()[self.order]),
+            rows=len(self.rows),
+            classes=self.classes,
+            augment="none" if self.augment is None else self.augment.fingerprint,
+            augment_seed=0 if self.augment is None else self.augment_seed,
+            views=self.views,
+            keep=repr(self.keep),
+            layers=tuple(sorted(self.needs.teacher_layers)),
+            precision=_precision(self.device),
+            batch_size=self.batch_size,
+        )
+
+    def batch(self, first: int, last: int, view: int) -> Batch:
+        """The rows from `first` up to, not including, `last` in the order of ids, as one view shows them."""
+        positions = self.order[first:last]
+        partner = None
+        if self.augment is None:
+            piece = self.rows.take(positions)
+            inputs, labels, known, ids = piece.inputs, piece.labels, piece.known, piece.ids
+        else:
+            inputs, labels, known, ids, partner = self.augment.apply(self.rows, positions, view, self.augment_seed)
+        everything = torch.ones_like(known)
+        batch = Batch(inputs, labels, everything, known, ids, torch.full_like(ids, view), self.task, partner)
+        return batch.to(self.device)
+
+
+def first_look(asked: Asked) -> tuple[Index, dict[str, columns.Column], int]:
+    """From the first rows: the index, what the columns are, and about how many bytes a row takes.
+
+    Raises:
+        RecordingError: When answers kept like this could not serve the needs.
+    """
+    layers = asked.identity().layers
+    batch = asked.batch(0, min(FIRST_ROWS, len(asked.rows)), 0)
+    answer = asked.teacher.signals(batch)
+    form.refuse_unusable(answer, layers)
+    index = Index(asked.rows.ids.cpu()[asked.order], asked.keep.form.tables(answer, linear_layer(asked.teacher)))
+    kept = asked.keep.pack(answer, batch, layers, index.tables)
+    heard = asked.keep.unpack(kept, layers, index.tables)
+    form.refuse_unanswered(asked.keep, asked.needs, heard, f"what {asked.teacher.name} says")
+    return index, columns.described(kept), columns.row_bytes(kept)
+
+
+def _precision(device: torch.device) -> str:
+    if not torch.is_autocast_enabled(device.type):
+        return "float32"
+    return f"autocast {str(torch.get_autocast_dtype(device.type)).removeprefix('torch.')}"
