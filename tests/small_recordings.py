@@ -13,6 +13,7 @@ from limbeck.data.rows import TensorRows
 from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.recorder import record
+from limbeck.recordings.writer import Share
 from limbeck.signals import Batch
 from limbeck.students import cnn
 from limbeck.tasks.classification import Classification
@@ -48,12 +49,14 @@ class Wanted:
     teacher: Any = field(default_factory=live)
     classes: tuple[str, ...] = tuple("0123456789")
     needs: Needs = LAYERS
-    views: int = 2
+    keep: str = "dense"
+    views: int | None = 2
     augment: Augmentation | None = CROP_MIXUP
     augment_seed: int = 5
     batch_size: int = 32
     shard_bytes: int = 1 << 16
     save_seconds: float = 20.0
+    share: Share | None = None
     progress: Callable[[int, int], None] | None = None
 
     def record(self) -> Path:

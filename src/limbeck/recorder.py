@@ -112,7 +112,7 @@ def record(
         if leads:
             work.begin(shard_bytes)
         wait()
-        work.write(own)
+        work.write(own, leads)
         wait()
         if leads:
             conclude(folder)
@@ -142,12 +142,19 @@ class Work:
         refuse_other(manifest.identity, self.asked.identity(), self.folder)
         compare_index(self.folder, manifest)
 
-    def write(self, share: Share) -> None:
-        """Writes the shards of a share that are not finished; other processes may write other shares meanwhile."""
+    def write(self, share: Share, times: bool) -> None:
+        """Writes the shards of a share that are not finished; other processes may write other shares meanwhile.
+
+        Args:
+            share: Which shards.
+            times: Whether to note how long it takes.
+        """
         manifest = begun_manifest(self.folder)
         assert manifest is not None, "begin() comes first"
         index = Index.read(self.folder)
-        writer = Writer(self.folder, manifest, index, self.asked.keep, save_seconds=self.save_seconds, share=share)
+        writer = Writer(
+            self.folder, manifest, index, self.asked.keep, save_seconds=self.save_seconds, share=share, times=times
+        )
         if writer.places():
             _warn_other_machine(manifest, self.asked.device)
         if isinstance(self.asked.teacher, Forgiven):

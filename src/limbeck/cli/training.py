@@ -75,7 +75,7 @@ def distill(
     from limbeck.distillation import run_recipe
 
     again = _again(f"distill {quote(str(recipe))}", to, changes)
-    with _stoppable(screen, again) as progress:
+    with stoppable(screen, again) as progress:
         run = run_recipe(read, resume=resume, progress=progress, resume_command=again)
     _end([run], run.folder, screen)
 
@@ -121,7 +121,7 @@ def compare(
     read = _read(recipe, changes, to)
     typed = f"compare {quote(str(recipe))}"
     again = _again(typed, to, changes)
-    with _stoppable(screen, again) as progress:
+    with stoppable(screen, again) as progress:
         found = held_against_each_other(
             read, resume=resume, workers=workers, progress=progress, resume_command=again, command=f"limbeck {typed}"
         )
@@ -141,7 +141,7 @@ def _read(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe
 def _run_chain(recipe: "Recipe", resume: bool, screen: Screen, again: str) -> "list[Run]":
     from limbeck.plans.chain import run_chain
 
-    with _stoppable(screen, again) as progress:
+    with stoppable(screen, again) as progress:
         return run_chain(recipe, resume=resume, progress=progress, resume_command=again)
 
 
@@ -152,7 +152,7 @@ def _again(verb: str, to: Path | None, changes: Sequence[str] | None) -> str:
 
 
 @contextlib.contextmanager
-def _stoppable(screen: Screen, again: str) -> Iterator["Progress"]:
+def stoppable(screen: Screen, again: str) -> Iterator["Progress"]:
     """Shows progress, and answers Ctrl-C and SIGTERM also where the training loop does not listen: between trainings.
 
     Raises:

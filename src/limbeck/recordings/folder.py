@@ -35,6 +35,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise storage_error(error, path, len(content)) from error
 
 
+def copy_atomically(source: Path, path: Path) -> None:
+    """Copies a file so that after a kill the copy is there whole or not at all.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        shutil.copyfile(source, temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise storage_error(error, path, source.stat().st_size) from error
+
+
 def storage_error(error: OSError, path: Path, size: int = 0) -> StorageError:
     """Says what a failed write means for the person: how much was needed, how much is free, what is kept."""
     kept = "run the same command again: what was finished is kept"

@@ -13,12 +13,13 @@ from torch import Tensor
 from limbeck.errors import RecipeError, RecordingError
 from limbeck.recordings import form, shards
 from limbeck.recordings.columns import Stored, taken
+from limbeck.recordings.folder import write_atomically
 from limbeck.recordings.index import Index
 from limbeck.recordings.integrity import compare, compare_index, finished
 from limbeck.recordings.manifest import Manifest, Place, read_manifest
 from limbeck.signals import Signals
 
-TIMING = "timing.json"
+_TIMING = "timing.json"
 
 
 class Recording:
@@ -178,9 +179,18 @@ def refuse_incomplete(folder: Path, manifest: Manifest) -> None:
         )
 
 
+def note_seconds(folder: Path, seconds: float) -> None:
+    """Notes how long a recording took so far, all its sittings and shares together.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written.
+    """
+    write_atomically(folder / _TIMING, json.dumps({"seconds": round(seconds, 3)}).encode())
+
+
 def seconds_noted(folder: Path, unknown: float) -> float:
     """How long a recording took so far, as noted in its folder."""
     try:
-        return float(json.loads((folder / TIMING).read_text(encoding="utf-8"))["seconds"])
+        return float(json.loads((folder / _TIMING).read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return unknown

@@ -1,7 +1,6 @@
 """Writing a recording, or a share of it, shard by shard."""
 
 import hashlib
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from limbeck.recordings.folder import LOCK, TEMPORARY, refuse_full_disk, write_a
 from limbeck.recordings.index import Index
 from limbeck.recordings.integrity import compare, finished, note
 from limbeck.recordings.manifest import FILE, INDEX, Manifest, Place, Shard, read_manifest
-from limbeck.recordings.store import TIMING, seconds_noted, silent
+from limbeck.recordings.store import note_seconds, seconds_noted, silent
 from limbeck.signals import Batch, Signals
 
 _DIGEST = 32
@@ -46,6 +45,7 @@ class Writer:
         keep: How answers are kept.
         save_seconds: How often the shard in work is saved, so that a kill costs at most so many seconds, and a batch.
         share: Which of the shards.
+        times: Whether to note how long it takes; of several writers side by side in one folder one does.
 
     Raises:
         RecordingError: When a finished shard was damaged since; the message names it.
@@ -53,7 +53,15 @@ class Writer:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, index: Index, keep: form.Keep, *, save_seconds: float, share: Share
+        self,
+        folder: Path,
+        manifest: Manifest,
+        index: Index,
+        keep: form.Keep,
+        *,
+        save_seconds: float,
+        share: Share,
+        times: bool,
     ) -> None:
         self.folder, self.manifest, self.index, self.keep, self.share = folder, manifest, index, keep, share
         own = {place.file for place in share.places(manifest)}
@@ -61,7 +69,7 @@ class Writer:
         self.finished = {name: shard for name, shard in there.items() if name in own and (folder / name).exists()}
         compare(folder, manifest, self.finished)
         self._before, self._start = seconds_noted(folder, 0.0), time.monotonic()
-        self._save_seconds, self._saved = save_seconds, self._start
+        self._save_seconds, self._saved, self._times = save_seconds, self._start, times
         self._pieces: list[dict[str, Stored]] = []
         refuse_full_disk(folder, sum(place.rows for place in self.places()) * manifest.row_bytes)
 
@@ -129,9 +137,8 @@ class Writer:
         return sum(len(next(iter(piece.values()))) for piece in self._pieces)
 
     def _note_time(self) -> None:
-        if self.share.number == 0:
-            seconds = self._before + time.monotonic() - self._start
-            write_atomically(self.folder / TIMING, json.dumps({"seconds": round(seconds, 3)}).encode())
+        if self._times:
+            note_seconds(self.folder, self._before + time.monotonic() - self._start)
 
 
 def conclude(folder: Path) -> bool:

@@ -1,0 +1,104 @@
+"""The verbs about recordings: record, merge."""
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from limbeck.cli.options import Changes, Debug, Json, Quiet, RecipeFile
+from limbeck.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from limbeck.recordings.manifest import Manifest
+    from limbeck.recordings.writer import Share
+
+Target = Annotated[Path, typer.Option("--to", help="The recording's folder; one begun there is gone on with.")]
+Parts = Annotated[list[Path], typer.Argument(help="Folders with shares of one recording.", show_default=False)]
+ShareText = Annotated[
+    str | None,
+    typer.Option("--share", metavar="NUMBER/OF", help="Make only this share of it, such as 2/3.", show_default=False),
+]
+
+
+def record(
+    context: typer.Context,
+    recipe: RecipeFile,
+    to: Target,
+    changes: Changes = None,
+    share: ShareText = None,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Record a recipe's teacher: what it says about every row, once, for any number of students.
+
+    Several machines may each make a share of it (--share 1/2 here, --share 2/2 there); `limbeck merge` joins them.
+    """
+    from limbeck.cli.training import stoppable
+    from limbeck.dictation import dictated
+    from limbeck.recipe import Recipe
+
+    screen = Screen.of(context)
+    said = "".join(f" --set {quote(change)}" for change in changes or [])
+    part = "" if share is None else f" --share {share}"
+    again = f"limbeck record {quote(str(recipe))} --to {quote(str(to))}{said}{part}"
+    with stoppable(screen, again) as progress:
+        manifest, there = dictated(
+            Recipe.read(recipe, changes or []), to, share=_share(share), progress=progress, resume_command=again
+        )
+    _end(manifest, there, to, screen)
+
+
+def merge(
+    context: typer.Context,
+    parts: Parts,
+    to: Target,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Join shares of one recording that were made in folders of their own."""
+    from limbeck.recordings.integrity import finished
+    from limbeck.recordings.merging import merge as merged
+
+    manifest = merged(parts, to)
+    _end(manifest, len(finished(to, manifest)), to, Screen.of(context))
+
+
+def _share(text: str | None) -> "Share | None":
+    from limbeck.recordings.writer import Share
+
+    if text is None:
+        return None
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise typer.BadParameter(f"--share {text} cannot be read; write it as 2/3, the second of three")
+    return Share(int(number) - 1, int(of))
+
+
+def _end(manifest: "Manifest", there: int, folder: Path, screen: Screen) -> None:
+    identity, whole = manifest.identity, len(manifest.places())
+    size = manifest.bytes if manifest.complete else manifest.row_bytes * identity.rows * identity.views
+    state = "finished" if manifest.complete else f"{there} of {whole} shards are finished"
+    screen.show(
+        f"recording: {folder} ({state})",
+        f"teacher:   {manifest.teacher_name}",
+        f"rows:      {identity.rows:,} in {identity.views} view{'s' * (identity.views > 1)}",
+        f"kept as:   {identity.keep}{', layers ' + ', '.join(identity.layers) if identity.layers else ''}",
+        f"size:      {size / 1e6:.1f} MB{'' if manifest.complete else ' when it is finished, about'}",
+        *(["to train:  teacher: " + str(folder)] if manifest.complete else []),
+    )
+    screen.answer(
+        {
+            "folder": folder,
+            "complete": manifest.complete,
+            "shards": there,
+            "of": whole,
+            "rows": identity.rows,
+            "views": identity.views,
+            "keep": identity.keep,
+            "layers": list(identity.layers),
+            "bytes": size,
+        }
+    )
