@@ -183,7 +183,7 @@ def first_look(asked: Asked) -> tuple[Index, dict[str, columns.Column], int]:
     form.refuse_unusable(answer, layers)
     index = Index(asked.rows.ids.cpu()[asked.order], asked.keep.form.tables(answer, linear_layer(asked.teacher)))
     kept = asked.keep.pack(answer, batch, layers, index.tables)
-    heard = asked.keep.unpack(kept, layers, index.tables)
+    heard = asked.keep.unpack(kept, layers, index.tables, asked.needs.logits)
     form.refuse_unanswered(asked.keep, asked.needs, heard, f"what {asked.teacher.name} says")
     return index, columns.described(kept), columns.row_bytes(kept)
 

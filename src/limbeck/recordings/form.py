@@ -64,9 +64,15 @@ class Form(Protocol):
         ...
 
     def unpack(
-        self, kept: Mapping[str, Stored], tables: Tables
+        self, kept: Mapping[str, Stored], tables: Tables, dense: bool
     ) -> tuple[Float[Tensor, "*rows classes"] | None, SoftTargets]:
-        """The logits, where this form has them all, and the soft targets, from what was kept."""
+        """The logits, where this form has them all, and the soft targets, from what was kept.
+
+        Args:
+            kept: As `pack` gave it, on any device.
+            tables: On the same device.
+            dense: Whether the logits themselves will be read.
+        """
         ...
 
 
@@ -95,9 +101,11 @@ class Keep:
             kept[SAID] = signals.said.cpu()
         return kept
 
-    def unpack(self, kept: Mapping[str, Stored], layers: tuple[str, ...], tables: Tables) -> Signals:
-        """The answer, from what was kept of it."""
-        logits, targets = self.form.unpack(kept, tables)
+    def unpack(
+        self, kept: Mapping[str, Stored], layers: tuple[str, ...], tables: Tables, dense: bool = True
+    ) -> Signals:
+        """The answer, from what was kept of it; `dense` says whether its logits themselves will be read."""
+        logits, targets = self.form.unpack(kept, tables, dense)
         said = kept.get(SAID)
         assert said is None or isinstance(said, Tensor)
         return Signals(logits, {layer: self.features.unpack(layer, kept) for layer in layers}, targets, said)

@@ -53,6 +53,7 @@ class Recording:
             for place in self.manifest.places()
         ]
         self.fingerprint = self.manifest.fingerprint
+        self._device, self._tables = torch.device("cpu"), self.index.tables
 
     @property
     def bytes(self) -> int:
@@ -75,13 +76,29 @@ class Recording:
         """The ids of the recorded rows, ascending."""
         return self.index.ids
 
-    def signals(self, ids: Int[Tensor, " rows"], views: Int[Tensor, " rows"], layers: tuple[str, ...] = ()) -> Signals:
-        """What the teacher said about these rows in these views, in this order, on the CPU.
+    def to(self, device: torch.device) -> "Recording":
+        """Gives answers on a device from now on, and returns itself; the recording stays where it is."""
+        self._device = device
+        self._tables = {name: table.to(device) for name, table in self.index.tables.items()}
+        return self
+
+    def signals(
+        self,
+        ids: Int[Tensor, " rows"],
+        views: Int[Tensor, " rows"],
+        layers: tuple[str, ...] = (),
+        *,
+        dense: bool = True,
+    ) -> Signals:
+        """What the teacher said about these rows in these views, in this order, on this recording's device.
+
+        Hand it ids that are on the CPU: looking up ids that lie on another device waits for that device.
 
         Args:
             ids: Ids of recorded rows.
             views: For each row, which of its recorded views: 0 up to, not including, `views`.
             layers: Those of the recorded layers whose features are wanted.
+            dense: Whether the logits themselves will be read, which a form may have to compute.
 
         Raises:
             RecordingError: When a row or a view was not recorded, or not yet.
@@ -91,10 +108,13 @@ class Recording:
         self._check_views(views)
         numbers = views * self.manifest.shards_per_view + positions // self.manifest.shard_rows
         places = positions % self.manifest.shard_rows
-        kept = {}
+        kept: dict[str, Stored] = {}
         for name in self.keep.columns(layers, self.manifest.columns):
-            kept[name] = taken(self._columns(name, numbers), numbers, places)
-        return self.keep.unpack(kept, layers, self.index.tables)
+            column = taken(self._columns(name, numbers), numbers, places)
+            # The narrow numbers travel, not what is made of them.
+            kept[name] = column.to(self._device, non_blocking=True) if isinstance(column, Tensor) else column
+        found = self.keep.unpack(kept, layers, self._tables, dense)
+        return found if self._device.type == "cpu" else found.to(self._device)
 
     def _columns(self, name: str, numbers: Tensor) -> Mapping[int, Stored]:
         """One column of the shards with these numbers."""

@@ -42,7 +42,7 @@ class RecordedTeacher:
         self.views: int | None = identity.views
         self._identity = identity
         self._layers: tuple[str, ...] = ()
-        self._device = torch.device("cpu")
+        self._dense = False
 
     @property
     def seconds(self) -> float:
@@ -97,8 +97,10 @@ class RecordedTeacher:
                     expected=did_you_mean(layer, known) if known else "an objective that needs no layers",
                     remedy="record the teacher again with this layer, into another folder",
                 )
-        self._layers = tuple(sorted(needs.teacher_layers))
-        first = self.recording.signals(self.recording.ids[:1], torch.zeros(1, dtype=torch.int64), self._layers)
+        self._layers, self._dense = tuple(sorted(needs.teacher_layers)), needs.logits
+        first = self.recording.signals(
+            self.recording.ids[:1], torch.zeros(1, dtype=torch.int64), self._layers, dense=self._dense
+        )
         refuse_unanswered(self.recording.keep, needs, first, f"the recording {self.recording.path}")
 
     def signals(self, batch: Batch) -> Signals:
@@ -109,10 +111,9 @@ class RecordedTeacher:
         Raises:
             RecordingError: When a row or a view was not recorded.
         """
-        said = self.recording.signals(batch.ids, batch.views, self._layers)
-        return said if self._device.type == "cpu" else said.to(self._device)
+        return self.recording.signals(batch.ids, batch.views, self._layers, dense=self._dense)
 
     def to(self, device: torch.device) -> "RecordedTeacher":
         """Puts the answers on a device from now on, and returns itself; the recording stays where it is."""
-        self._device = device
+        self.recording.to(device)
         return self

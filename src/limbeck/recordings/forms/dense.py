@@ -10,7 +10,8 @@ from limbeck.objective import Needs
 from limbeck.recordings.columns import Stored
 from limbeck.recordings.precision import kept_in, refuse_unknown
 from limbeck.signals import Batch, Signals
-from limbeck.targets import DenseTargets, SoftTargets
+from limbeck.targets.dense import DenseTargets
+from limbeck.targets.protocol import SoftTargets
 
 _LOGITS = "logits"
 
@@ -47,7 +48,7 @@ class Dense:
         return {_LOGITS: kept_in(self.precision, signals.logits, "the logits")}
 
     def unpack(
-        self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor]
+        self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor], dense: bool
     ) -> tuple[Float[Tensor, "*rows classes"] | None, SoftTargets]:
         """The logits, and dense targets."""
         logits = kept[_LOGITS]
