@@ -60,7 +60,7 @@ MUTATIONS = [
     ),
     Mutation(
         "untempered teacher",
-        "targets.py",
+        "targets/dense.py",
         (("tempered(self.logits.detach(), temperature)", "tempered(self.logits.detach(), 1.0)"),),
         METHODS,
         "reference and kd",
@@ -88,7 +88,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no detach of the soft targets",
-        "targets.py",
+        "targets/dense.py",
         (("self.logits.detach()", "self.logits"),),
         METHODS,
         "never_the_teacher and kd",

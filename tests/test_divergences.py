@@ -19,7 +19,8 @@ from limbeck.divergences import (
     tempered,
     total_variation,
 )
-from limbeck.targets import DenseTargets, SoftTargets
+from limbeck.targets.dense import DenseTargets
+from limbeck.targets.protocol import SoftTargets
 
 EVERY: list[Divergence] = [
     kl,

@@ -3,12 +3,13 @@
 A divergence is a function of two tensors of log-probabilities, teacher first, and knows nothing of temperature,
 storage or masks. `targets` decides over which symbols it is taken (all of them, or the top k and the tail), so a
 divergence written here is right for every kind of recording that can serve it. One with a parameter is a small frozen
-class whose name says it, so that two with the same parameter are the same.
+class whose name says it, so that two with the same parameter are the same. One that merging symbols never raises says
+so by `monotone`; a recording that merged symbols answers no other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -30,11 +31,39 @@ class Divergence(Protocol):
     ) -> Float[Tensor, "*rows"]: ...
 
 
+Kind = TypeVar("Kind", bound=Callable[..., Any])
+
+
+def monotone(divergence: Kind) -> Kind:
+    """Declares that merging symbols, in both models alike, never raises the divergence: a decorator.
+
+    Of merged symbols it is then a lower bound of that of all symbols, and still zero for equal models. Every
+    f-divergence is so (the data processing inequality: Csiszár, 1967. Read: memory). What weighs symbols by their rank
+    or their number is not, as a rule.
+
+    Args:
+        divergence: A function, or a class whose instances are divergences.
+    """
+    divergence.monotone = True  # type: ignore[attr-defined]  # functions and classes take any attribute
+    return divergence
+
+
+def is_monotone(divergence: Divergence) -> bool:
+    """Whether a divergence has declared that merging symbols never raises it; one that says nothing has not."""
+    return bool(getattr(divergence, "monotone", False))
+
+
+def softened(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
+    """Logits divided by a temperature (> 0), in at least float32 whatever their precision."""
+    return _wide(logits) / temperature
+
+
 def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
     """Log-probabilities of softmax(logits / temperature), in at least float32 whatever the logits' precision."""
-    return torch.log_softmax(_wide(logits) / temperature, dim=-1)
+    return torch.log_softmax(softened(logits, temperature), dim=-1)
 
 
+@monotone
 def kl(teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]) -> Float[Tensor, "*rows"]:
     """KL(teacher || student), the divergence whose minimum in the student is cross-entropy with soft targets.
 
@@ -46,6 +75,7 @@ def kl(teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows sy
     return (probability * gap).sum(dim=-1)
 
 
+@monotone
 def reverse_kl(
     teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
 ) -> Float[Tensor, "*rows"]:
@@ -56,6 +86,7 @@ def reverse_kl(
     return kl(student, teacher)
 
 
+@monotone
 def total_variation(
     teacher: Float[Tensor, "*rows symbols"], student: Float[Tensor, "*rows symbols"]
 ) -> Float[Tensor, "*rows"]:
@@ -63,6 +94,7 @@ def total_variation(
     return (teacher.exp() - student.exp()).abs().sum(dim=-1) / 2
 
 
+@monotone
 @dataclass(frozen=True)
 class JensenShannon:
     """beta · KL(teacher || m) + (1 − beta) · KL(student || m), where m = beta · teacher + (1 − beta) · student.
@@ -87,6 +119,7 @@ class JensenShannon:
         return self.beta * kl(teacher, mixed) + (1 - self.beta) * kl(student, mixed)
 
 
+@monotone
 @dataclass(frozen=True)
 class SkewKL:
     """KL(teacher || m), where m = skew · teacher + (1 − skew) · student; reversed, with the two in each other's place.
@@ -119,6 +152,8 @@ class AdaptiveKL:
 
     The share is the part of the total difference between probabilities that lies in the head: the teacher's likeliest
     symbols, as many as together do not exceed `head`, and the likeliest in any case. Equal models have the share 1/2.
+
+    Merging symbols can raise it: each KL falls, but the head is another one, and the share may move to the larger KL.
 
     Args:
         head: Above 0 and below 1.

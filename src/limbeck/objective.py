@@ -8,7 +8,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -26,13 +26,15 @@ from limbeck.task import Meaning
 class Needs:
     """What an objective demands, checked before training starts.
 
-    `soft` lists the divergences it will ask of the teacher's targets, each with its temperature; `logits` says that it
-    reads the teacher's dense logits themselves, `members` that it reads those of each of several teachers; `meaning`
-    lists what it takes outputs for (see `limbeck.task.Meaning`), so that a softmax over blood sugar is refused; the
-    layers are names of modules; `labels` and `ids` say that it reads them; `rows` is the smallest batch it can work on.
+    `soft` lists the divergences it will ask of the teacher's targets, each with its temperature, and `between` one more
+    where a schedule moves through others on its way from one to another; `logits` says that it reads the teacher's
+    dense logits themselves, `members` that it reads those of each of several teachers; `meaning` lists what it takes
+    outputs for (see `limbeck.task.Meaning`), so that a softmax over blood sugar is refused; the layers are names of
+    modules; `labels` and `ids` say that it reads them; `rows` is the smallest batch it can work on.
     """
 
     soft: frozenset[tuple[Divergence, float]] = frozenset()
+    between: frozenset[tuple[Divergence, float]] = frozenset()
     logits: bool = False
     meaning: frozenset[Meaning] = frozenset()
     student_layers: frozenset[str] = frozenset()
@@ -45,6 +47,7 @@ class Needs:
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
             self.soft | other.soft,
+            self.between | other.between,
             self.logits or other.logits,
             self.meaning | other.meaning,
             self.student_layers | other.student_layers,
@@ -304,14 +307,15 @@ class Scheduled(Objective):
         self.per_row = method.per_row
 
     def needs(self) -> Needs:
-        """What the method needs at both ends of its schedules."""
+        """What the method needs at both ends of its schedules, and between them."""
         now = {name: getattr(self.method, name) for name in self.scheduled}
-        needs = Needs()
-        for end in ("start", "end"):
-            self._set({name: getattr(schedule, end) for name, schedule in self.scheduled.items()})
-            needs = needs | self.method.needs()
+        found = []
+        for passed in (0.0, 1.0, 0.5):
+            self._set({name: (1 - passed) * each.start + passed * each.end for name, each in self.scheduled.items()})
+            found.append(self.method.needs())
         self._set(now)
-        return needs
+        ends = found[0] | found[1]
+        return replace(ends, between=found[2].soft - ends.soft)
 
     def setup(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         self.method.setup(student, teacher, batch)

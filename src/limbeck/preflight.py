@@ -13,6 +13,7 @@ from limbeck.objective import Objective
 from limbeck.records import Finding
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
+from limbeck.targets.protocol import insist, without_logits
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
 
@@ -167,10 +168,14 @@ def _targets(objective: Objective, said: Signals, heard: Signals) -> None:
     for divergence, temperature in sorted(needs.soft, key=lambda pair: (pair[0].__name__, pair[1])):
         if heard.targets is None:
             raise TeacherError(f"the teacher gives no soft targets, and {objective!r} needs them")
-        reason = heard.targets.refuses(divergence, temperature)
-        if reason is not None:
+        insist(heard.targets, divergence, temperature)
+    for divergence, temperature in sorted(needs.between, key=lambda pair: (pair[0].__name__, pair[1])):
+        if heard.targets is not None and heard.targets.refuses(divergence, temperature) is not None:
             raise TeacherError(
-                f"the teacher's targets cannot answer {divergence.__name__} at T={temperature:g}: {reason}"
+                f"a schedule in {objective!r} moves through what the teacher's targets cannot answer, "
+                f"{divergence.__name__} at T={temperature:g} among others; what was kept is {heard.targets.kept}",
+                expected="targets that answer at every temperature",
+                remedy='record the teacher again with keep="dense", into another folder; or let the temperature stand',
             )
     if needs.members and not heard.members:
         raise TeacherError(
@@ -178,8 +183,9 @@ def _targets(objective: Objective, said: Signals, heard: Signals) -> None:
             expected="an ensemble whose members can be heard apart",
             remedy="teacher: a list of two or more; each of them may be a recording",
         )
-    if needs.logits and heard.logits is None:
-        raise TeacherError(f"the teacher gives no dense logits, and {objective!r} reads them")
+    for _, term in objective.terms():
+        if term.needs().logits and heard.logits is None:
+            raise without_logits(f"the teacher gives no dense logits, and {term!r} reads them", heard.targets)
     if heard.logits is not None and said.logits is not None and heard.logits.shape[1:] != said.logits.shape[1:]:
         raise TeacherError(
             f"the teacher gives outputs of shape {tuple(heard.logits.shape[1:])} a row",

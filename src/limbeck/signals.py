@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from limbeck.targets import DenseTargets, SoftTargets
+from limbeck.targets.dense import DenseTargets
+from limbeck.targets.protocol import SoftTargets
 from limbeck.task import LABEL_DIMENSIONS, Task
 
 

@@ -9,11 +9,12 @@ All arithmetic is on 64-bit integers that wrap, so the numbers are the same bits
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _WORD = (1 << 64) - 1
@@ -77,6 +78,15 @@ class Draw:
     def words(self, count: int) -> Int[Tensor, "count rows"]:
         """Uniform 64-bit words, `count` for each row (the first ones are the same whatever the count)."""
         return _mixed(self.words_of_rows + _index_keys(self.name, count).to(self.words_of_rows.device))
+
+    def uniforms(self, *shape: int) -> Float[Tensor, "rows ..."]:
+        """An array of this shape for each row, of float64 numbers from 0 up to, not including, 1, in steps of 2^-53.
+
+        What is drawn at a position does not depend on how many positions follow: of `uniforms(positions, draws)` those
+        of a longer text begin with those of a shorter.
+        """
+        words = self.words(math.prod(shape))
+        return (_shifted(words, 11).double() * 2.0**-53).T.reshape(-1, *shape)
 
     def integers(self, *below: int) -> Int[Tensor, "count rows"]:
         """For each bound (1 to 2^31) one whole number a row, from 0 up to, not including, the bound.

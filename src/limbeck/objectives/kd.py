@@ -28,7 +28,8 @@ from torch import Tensor
 from limbeck.divergences import kl, standardised
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
-from limbeck.targets import DenseTargets, SoftTargets
+from limbeck.targets.dense import DenseTargets
+from limbeck.targets.protocol import SoftTargets
 
 
 class KD(Objective):

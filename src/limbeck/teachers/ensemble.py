@@ -13,6 +13,7 @@ from limbeck.data.rows import Rows
 from limbeck.errors import TeacherError
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
+from limbeck.targets.protocol import without_logits
 from limbeck.teachers.protocol import Forgiven, Teacher
 
 
@@ -108,9 +109,7 @@ class EnsembleTeacher:
 
     def _logits(self, teacher: Teacher, said: Signals) -> Tensor:
         if said.logits is None:
-            raise TeacherError(
-                f"{teacher.name} in {self.name} says no dense logits", expected="members that say all their logits"
-            )
+            raise without_logits(f"{teacher.name} in {self.name} says no dense logits", said.targets)
         return said.logits
 
     def _combined(self) -> str:

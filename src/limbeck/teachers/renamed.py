@@ -14,6 +14,7 @@ from limbeck.data.rows import Rows
 from limbeck.errors import TeacherError, did_you_mean
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
+from limbeck.targets.protocol import without_logits
 from limbeck.teachers.protocol import Forgiven, Teacher
 
 
@@ -84,7 +85,7 @@ class RenamedTeacher:
         """
         said = self.teacher.signals(batch)
         if said.logits is None:
-            raise TeacherError(f"{self.name} says no dense logits", expected="a teacher that says all its logits")
+            raise without_logits(f"{self.name} says no dense logits", said.targets)
         return Signals.dense(merged(said.logits, self._counts), said.features, said.said)
 
     def to(self, device: torch.device) -> "RenamedTeacher":

@@ -1,0 +1,114 @@
+"""The teacher's last hidden states and its head: all logits for the bytes of a hidden state.
+
+The logits are computed when they are asked for, some rows at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from limbeck.divergences import Divergence, tempered
+
+# Teacher logits at a time. Measured on one thread of a CPU: 2^20 to 2^24 take the same time within the noise.
+_LOGITS = 1 << 22
+
+
+@dataclass(frozen=True)
+class HiddenTargets:
+    """Hidden states with the head that makes logits of them: answers every divergence at every temperature, as dense.
+
+    The logits are those of the head applied to what was kept, in the wider of the two precisions. What a network does
+    to its logits after the head (a cap, a scale) is not in them unless the head's weights hold it.
+
+    Args:
+        hidden: What the teacher's head was given.
+        weight: The head's.
+        bias: The head's; None where it has none.
+    """
+
+    hidden: Float[Tensor, "*rows width"]
+    weight: Float[Tensor, "classes width"]
+    bias: Float[Tensor, " classes"] | None = None
+
+    @property
+    def kept(self) -> str:
+        classes, width = self.weight.shape
+        return f"hidden states of width {width} and the head that makes {classes} logits of them"
+
+    @property
+    @torch.no_grad()
+    def logits(self) -> Float[Tensor, "*rows classes"]:
+        """All logits of all rows, for a method that reads them; this is what keeping hidden states saves."""
+        precision = torch.promote_types(self.hidden.dtype, self.weight.dtype)
+        bias = None if self.bias is None else self.bias.to(precision)
+        return functional.linear(self.hidden.to(precision), self.weight.to(precision), bias)
+
+    def refuses(self, divergence: Divergence, temperature: float) -> str | None:
+        """Hidden states with their head refuse nothing."""
+        return None
+
+    def divergence(
+        self, divergence: Divergence, student: Float[Tensor, "*rows classes"], temperature: float
+    ) -> Float[Tensor, "*rows"]:
+        """The divergence over all classes, for each row; no gradient reaches the teacher.
+
+        The student's gradient is computed with the value, chunk by chunk, so that of the teacher's logits and of what
+        autograd would keep no more than a chunk exists at a time. It has no derivative of its own.
+
+        Args:
+            divergence: Any; a row's value must depend on that row alone, as a divergence's does.
+            student: All logits of the student, on the device of these targets.
+            temperature: Above 0.
+        """
+        flat = replace(self, hidden=self.hidden.detach().flatten(0, -2))
+        value: Tensor = _Chunked.apply(student.reshape(-1, student.shape[-1]), flat, divergence, temperature)
+        return value.view(student.shape[:-1])
+
+    def rows(self, index: Tensor | slice) -> "HiddenTargets":
+        """The same targets for some of the rows."""
+        return replace(self, hidden=self.hidden[index])
+
+    def to(self, device: torch.device) -> "HiddenTargets":
+        """The same hidden states and head on another device."""
+        bias = None if self.bias is None else self.bias.to(device)
+        hidden = self.hidden.to(device, non_blocking=True)
+        return HiddenTargets(hidden, self.weight.to(device), bias)
+
+    def chunks(self) -> Iterator[slice]:
+        """Rows that are computed together, for hidden states of one dimension of rows."""
+        step = max(1, _LOGITS // len(self.weight))
+        return (slice(start, start + step) for start in range(0, len(self.hidden), step))
+
+
+class _Chunked(torch.autograd.Function):
+    """Values of a divergence, and at once the gradient of each in its row of the student's logits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, targets: HiddenTargets, divergence: Divergence, temperature: float
+    ) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(student) if wanted else None
+        values = []
+        for rows in targets.chunks():
+            theirs = tempered(targets.rows(rows).logits, temperature)
+            with torch.set_grad_enabled(wanted):
+                said = student[rows].detach().requires_grad_(wanted)
+                value = divergence(theirs, tempered(said, temperature))
+            if gradient is not None:
+                (gradient[rows],) = torch.autograd.grad(value.sum(), said)
+            values.append(value.detach())
+        ctx.gradient = gradient
+        return torch.cat(values) if values else student.new_zeros(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        # In place would spoil a second backward pass through a retained graph.
+        return (ctx.gradient * upstream[:, None]).to(ctx.gradient.dtype), None, None, None
