@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from limbeck.data.loader import in_order
 from limbeck.data.rows import Rows
-from limbeck.errors import TeacherError
 from limbeck.measures.complexity import cost
 from limbeck.model import Model, answering
 from limbeck.records import Scores
 from limbeck.signals import Batch
+from limbeck.targets.protocol import without_logits
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
 
@@ -76,7 +76,7 @@ def teacher_answers(
     def said(batch: Batch) -> Tensor:
         heard = teacher.signals(batch)
         if heard.logits is None:
-            raise TeacherError(f"{teacher.name} gives no logits", expected="a teacher with dense logits")
+            raise without_logits(f"{teacher.name} gives no dense logits to be scored by", heard.targets)
         if heard.said is not None:
             spoke.append(heard.said.cpu())
         return heard.logits

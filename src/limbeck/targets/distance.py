@@ -63,7 +63,7 @@ def _answer(
         said = student.detach().double().requires_grad_()
         value = targets.divergence(divergence, said, temperature).double().mean()
         (gradient,) = torch.autograd.grad(value, said)
-    return float(value), gradient.flatten()
+    return float(value.detach()), gradient.flatten()
 
 
 def _apart(dense: Float[Tensor, " numbers"], kept: Float[Tensor, " numbers"]) -> tuple[float, float]:

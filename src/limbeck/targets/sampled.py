@@ -15,10 +15,12 @@ Deviations:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from limbeck.divergences import Divergence, kl, softened, tempered
 from limbeck.targets.protocol import insist
@@ -73,9 +75,9 @@ class SampledTargets:
         # is below 1 by a rounding at least, and so below the last sum when it is multiplied by it.
         found = torch.searchsorted(below, uniforms.double() * below[..., -1:], right=True)
         symbols, counts = _counted(found)
-        ratios = None if proposal == 1 else (logs - drawn).gather(-1, symbols).exp().float()
+        ratios = None if proposal == 1 else (logs - drawn).gather(-1, symbols).exp()
         entropy = -torch.where(logs > -math.inf, logs.exp() * logs, 0.0).sum(dim=-1)
-        return cls(symbols, counts, entropy.float(), temperature, logits.shape[-1], ratios)
+        return cls(symbols, counts, entropy, temperature, logits.shape[-1], ratios)
 
     @property
     def kept(self) -> str:
@@ -109,11 +111,12 @@ class SampledTargets:
             TeacherError: When the divergence or the temperature is another.
         """
         insist(self, divergence, temperature)
-        logits = softened(student, temperature)
-        likelihoods = logits.gather(-1, self.symbols.long()) - torch.logsumexp(logits, dim=-1, keepdim=True)
+        likelihoods: Tensor = _Likelihoods.apply(student, self.symbols.long(), temperature)
         # What fills up is left out before the product: the student may rule out the symbol that stands there.
         surprise = torch.where(self.counts > 0, -likelihoods, 0.0)
-        return (self._weights.to(logits.dtype) * surprise).sum(dim=-1) - self.entropy
+        shares = self.counts.to(surprise.dtype) / self.counts.sum(dim=-1, keepdim=True)
+        weights = shares if self.ratios is None else shares * self.ratios.to(surprise.dtype)
+        return (weights * surprise).sum(dim=-1) - self.entropy.to(surprise.dtype)
 
     def rows(self, index: Tensor | slice) -> "SampledTargets":
         """The same draws for some of the rows."""
@@ -123,11 +126,6 @@ class SampledTargets:
         """The same draws on another device."""
         return self._each(lambda part: part.to(device, non_blocking=True))
 
-    @property
-    def _weights(self) -> Float[Tensor, "*rows drawn"]:
-        shares = self.counts / self.counts.sum(dim=-1, keepdim=True)
-        return shares if self.ratios is None else shares * self.ratios
-
     def _each(self, change: Callable[[Tensor], Tensor]) -> "SampledTargets":
         return replace(
             self,
@@ -136,6 +134,30 @@ class SampledTargets:
             entropy=change(self.entropy),
             ratios=None if self.ratios is None else change(self.ratios),
         )
+
+
+class _Likelihoods(torch.autograd.Function):
+    """Log-probabilities of some symbols, each of which may stand there more than once.
+
+    Autograd by itself would keep tensors of rows x symbols until the backward pass; this keeps the logits, which the
+    student's head keeps anyway.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, symbols: Tensor, temperature: float) -> Tensor:
+        soft = softened(logits, temperature)
+        whole = torch.logsumexp(soft, dim=-1, keepdim=True)
+        ctx.save_for_backward(logits, symbols, whole)
+        ctx.temperature = temperature
+        return soft.gather(-1, symbols) - whole
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        logits, symbols, whole = ctx.saved_tensors
+        gradient = gradient / ctx.temperature
+        found = softened(logits, ctx.temperature).sub_(whole).exp_().mul_(-gradient.sum(dim=-1, keepdim=True))
+        return found.scatter_add_(-1, symbols, gradient).to(logits.dtype), None, None
 
 
 def _counted(

@@ -55,7 +55,7 @@ class TopKTargets:
         Args:
             logits: The teacher's, a finite one in each row.
             k: At least 1.
-            temperatures: Those at which divergences can be asked for later, each above 0.
+            temperatures: Those at which divergences can be asked for later, one at least, each above 0.
         """
         size = logits.shape[-1]
         symbols = logits.topk(min(k, size), dim=-1, sorted=False).indices.sort(dim=-1).values
