@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.data.augment import Augmentation, known_names, parse
-from limbeck.data.replay import Draw
 from limbeck.data.rows import TensorRows
 from limbeck.errors import DataError, RecipeError
+from limbeck.replay import Draw
 
 WORD = (1 << 64) - 1
 GAMMA = 0x9E3779B97F4A7C15

@@ -7,8 +7,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from limbeck.data.augment import Augmentation
-from limbeck.data.replay import Draw
 from limbeck.data.rows import Rows
+from limbeck.replay import Draw
 from limbeck.signals import Batch, Partner
 from limbeck.task import Task
 

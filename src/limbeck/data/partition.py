@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from limbeck.data.replay import Draw
 from limbeck.data.rows import TensorRows
 from limbeck.data.splits import chosen
 from limbeck.errors import DataError, did_you_mean
+from limbeck.replay import Draw
 
 Part: TypeAlias = float | int | Sequence[str]
 """How much of the train rows (or groups) a split takes: a share, a count, or the groups by name."""

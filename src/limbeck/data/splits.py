@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from limbeck.data.replay import Draw
+from limbeck.replay import Draw
 
 
 def chosen(

@@ -26,7 +26,7 @@ from limbeck.recordings import forms
 from limbeck.recordings.columns import Column, Stored
 from limbeck.recordings.forms.features import Features
 from limbeck.signals import Batch, Signals
-from limbeck.targets import SoftTargets
+from limbeck.targets.protocol import SoftTargets
 
 SAID = "said"
 

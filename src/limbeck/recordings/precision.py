@@ -3,7 +3,7 @@
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from limbeck.errors import RecipeError, RecordingError, did_you_mean
@@ -50,7 +50,7 @@ def kept_in(precision: str, numbers: Float[Tensor, "..."], what: str) -> Float[T
     return kept
 
 
-def whole_numbers(numbers: Int[Tensor, "..."], below: int) -> Int[Tensor, "..."]:
+def whole_numbers(numbers: Integer[Tensor, "..."], below: int) -> Integer[Tensor, "..."]:
     """Whole numbers from 0 up to, not including, `below`, in as few bytes as hold them, on the CPU."""
     for kind, limit in ((torch.uint8, 1 << 8), (torch.int16, 1 << 15), (torch.int32, 1 << 31)):
         if below <= limit:

@@ -64,7 +64,7 @@ class SampledTargets:
         Args:
             logits: The teacher's, a finite one in each row.
             uniforms: From 0 up to, not including, 1, in float64, from which the draws follow without any other chance:
-                those of `limbeck.data.replay.Draw` are a function of seed, id, view and position.
+                those of `limbeck.replay.Draw` are a function of seed, id, view and position.
             temperature: Divides the logits.
             proposal: The power of p to draw from, above 0; 1 is p itself, less draws unlikely symbols more often.
         """
@@ -73,7 +73,7 @@ class SampledTargets:
         below = drawn.exp().cumsum(dim=-1)
         # The first symbol whose cumulated probability is above the number has itself a probability above 0. The number
         # is below 1 by a rounding at least, and so below the last sum when it is multiplied by it.
-        found = torch.searchsorted(below, uniforms.double() * below[..., -1:], right=True)
+        found = torch.searchsorted(below, (uniforms.double() * below[..., -1:]).contiguous(), right=True)
         symbols, counts = _counted(found)
         ratios = None if proposal == 1 else (logs - drawn).gather(-1, symbols).exp()
         entropy = -torch.where(logs > -math.inf, logs.exp() * logs, 0.0).sum(dim=-1)

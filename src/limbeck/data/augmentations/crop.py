@@ -13,8 +13,8 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn.functional import pad
 
-from limbeck.data.replay import Draw
 from limbeck.errors import RecipeError
+from limbeck.replay import Draw
 
 
 @dataclass(frozen=True)

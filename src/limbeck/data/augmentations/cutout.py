@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
-from limbeck.data.replay import Draw
 from limbeck.errors import RecipeError
+from limbeck.replay import Draw
 
 
 @dataclass(frozen=True)

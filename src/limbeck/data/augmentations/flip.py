@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Shaped
 from torch import Tensor
 
-from limbeck.data.replay import Draw
+from limbeck.replay import Draw
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from limbeck.data.replay import Draw
 from limbeck.errors import RecipeError
+from limbeck.replay import Draw
 
 _PLACES = 1 << 14
 

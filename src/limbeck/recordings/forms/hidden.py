@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -56,7 +55,9 @@ class Hidden:
         hidden, logits = signals.features[self.layer], signals.logits
         assert logits is not None
         if hidden.shape[-1] != weight.shape[1]:
-            raise self._other_than(f"gives {tuple(hidden.shape[1:])} a row, and the head reads {weight.shape[1]} numbers")
+            raise self._other_than(
+                f"gives {tuple(hidden.shape[1:])} a row, and the head reads {weight.shape[1]} numbers"
+            )
         said = HiddenTargets(hidden.cpu(), found[_WEIGHT], found.get(_BIAS)).logits
         if said.shape != logits.shape:
             raise self._other_than(f"would give logits of shape {tuple(said.shape[1:])} a row")

@@ -64,7 +64,7 @@ class Sampled:
         view = int(batch.views[0]) if len(batch) else 0
         positions = math.prod(logits.shape[1:-1])
         draw = Draw.of(batch.ids.cpu(), self.seed, view, "sampled")
-        uniforms = draw.shares(self.draws * positions).T.reshape(*logits.shape[:-1], self.draws)
+        uniforms = draw.uniforms(positions, self.draws).reshape(*logits.shape[:-1], self.draws)
         found = SampledTargets.of(logits, uniforms, self.temperature)
         room = (0, self.draws - found.symbols.shape[-1])
         return {

@@ -1,0 +1,204 @@
+"""Every form of a recording against the teacher live: equal divergences and gradients, within what a form promises."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_recordings import TASK, Wanted, bytes_of, live, pieces
+from torch import Tensor
+
+from limbeck.catalog.objectives import objective
+from limbeck.data.rows import TensorRows
+from limbeck.divergences import AdaptiveKL, kl, reverse_kl
+from limbeck.errors import Interrupted, RecordingError, TeacherError
+from limbeck.objective import Needs
+from limbeck.recordings.form import parse
+from limbeck.recordings.store import Recording
+from limbeck.recordings.writer import Share
+from limbeck.signals import Signals
+from limbeck.targets.topk import TopKTargets
+from limbeck.teachers.recording import RecordedTeacher
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TEMPERATURES = (1.0, 2.0, 4.0, 20.0)
+SOFT = Needs(soft=frozenset({(kl, temperature) for temperature in TEMPERATURES}))
+PENULTIMATE = "head[:3]"
+
+
+def asked(rows: TensorRows, to: Path, keep: str, **more: Any) -> Wanted:
+    return Wanted(rows, to, keep=keep, needs=SOFT, **more)
+
+
+def both(student: Tensor, signals: Signals, temperature: float) -> tuple[Tensor, Tensor]:
+    said = student.clone().requires_grad_()
+    assert signals.targets is not None
+    value = signals.targets.divergence(kl, said, temperature)
+    (gradient,) = torch.autograd.grad(value.sum(), said)
+    return value.detach(), gradient
+
+
+def replayed(wanted: Wanted, view: int = 1) -> Any:
+    recorded = RecordedTeacher(wanted.record())
+    recorded.prepare(wanted.needs, wanted.classes)
+    for batch in pieces(wanted.rows, wanted, view, 32):
+        student = torch.randn(len(batch), 10, generator=torch.Generator().manual_seed(int(batch.ids[0])))
+        yield batch, student, recorded.signals(batch), wanted.teacher.signals(batch)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("keep", ["topk(k=10, precision='float32')", "hidden('stem', 'head')"])
+def test_what_keeps_everything_equals_live(few: TensorRows, tmp_path: Path, keep: str, temperature: float) -> None:
+    wanted = asked(few, tmp_path / "r", keep, teacher=headed())
+    for _, student, was, now in replayed(wanted):
+        for one, other in zip(both(student, was, temperature), both(student, now, temperature), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_the_largest_logits_equal_the_merged_distribution_of_the_live_ones(
+    few: TensorRows, tmp_path: Path, temperature: float
+) -> None:
+    wanted = asked(few, tmp_path / "r", "topk(k=4, precision='float32')")
+    below = 0
+    for _, student, was, now in replayed(wanted):
+        exact = Signals(None, {}, TopKTargets.of(now.logits.double(), 4, (temperature,)))
+        for one, other in zip(both(student, was, temperature), both(student.double(), exact, temperature), strict=True):
+            torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-6)
+        dense = both(student, now, temperature)[0]
+        assert bool((both(student, was, temperature)[0] <= dense + 1e-6).all())
+        below += int((both(student, was, temperature)[0] < dense - 1e-6).sum())
+        same, nothing = both(now.logits, was, temperature)
+        torch.testing.assert_close(same, torch.zeros_like(same), atol=1e-5, rtol=0)
+        torch.testing.assert_close(nothing, torch.zeros_like(nothing), atol=1e-5, rtol=0)
+    assert below > 0
+
+
+def test_half_precision_costs_the_largest_logits_little(few: TensorRows, tmp_path: Path) -> None:
+    whole = replayed(asked(few, tmp_path / "whole", "topk(k=4, precision='float32')"))
+    half = replayed(asked(few, tmp_path / "half", "topk(k=4)"))
+    for (_, student, exact, _), (_, _, rounded, _) in zip(whole, half, strict=True):
+        for temperature in TEMPERATURES:
+            one, other = both(student, exact, temperature)[0], both(student, rounded, temperature)[0]
+            assert float((one - other).abs().max()) < 2e-3
+
+
+def test_draws_are_the_same_whatever_the_batch_and_the_sitting(few: TensorRows, tmp_path: Path) -> None:
+    needs = Needs(soft=frozenset({(kl, 2.0)}))
+    whole = Wanted(few, tmp_path / "whole", keep="sampled(draws=40)", needs=needs)
+    stopped = Wanted(few, tmp_path / "r", keep="sampled(draws=40)", needs=needs, save_seconds=0)
+
+    def stop(done: int, total: int) -> None:
+        if done > 250:
+            raise KeyboardInterrupt
+
+    stopped.progress = stop
+    with pytest.raises(Interrupted):
+        stopped.record()
+    stopped.progress = None
+    assert bytes_of(stopped.record()) == bytes_of(whole.record())
+    views = [torch.cat([was.targets.symbols for _, _, was, _ in replayed(whole, view)]) for view in (0, 1)]
+    assert not torch.equal(*views)
+
+
+def test_draws_are_right_on_average(few: TensorRows, tmp_path: Path) -> None:
+    """Over 200 rows, with 255 draws each: the mean error is within four of its standard errors."""
+    needs = Needs(soft=frozenset({(kl, 2.0)}))
+    wanted = Wanted(few, tmp_path / "r", keep="sampled(draws=255)", needs=needs)
+    errors = []
+    for _, student, was, now in replayed(wanted):
+        assert repr(parse(wanted.keep).settled(needs)) == "sampled(draws=255, temperature=2, seed=0)"
+        errors.append(both(student, was, 2.0)[0] - both(student, now, 2.0)[0])
+    away = torch.cat(errors)
+    assert float(away.abs().max()) > 1e-3
+    assert abs(float(away.mean())) < 4 * float(away.std()) / len(away) ** 0.5
+    assert float(away.std()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("keep", "needs", "message"),
+    [
+        ("topk(k=4)", Needs(logits=True), "has no dense logits, and the objective reads them"),
+        ("topk(k=4)", Needs(soft=frozenset({(AdaptiveKL(0.5), 1.0)})), "cannot answer adaptive_kl.* at T=1"),
+        ("topk(k=4, temperatures=(1, 2))", Needs(soft=frozenset({(kl, 4.0)})), "cannot answer kl at T=4: the tails"),
+        ("sampled", Needs(soft=frozenset({(reverse_kl, 1.0)})), "cannot answer reverse_kl at T=1"),
+        ("sampled", Needs(soft=frozenset({(kl, 1.0), (kl, 4.0)})), "cannot answer kl at T=4"),
+        ("topk(k=11)", Needs(), r"topk\(k=11\) was asked of a teacher with 10 logits"),
+        ("hidden('stem', 'layer1')", Needs(), "has no linear layer 'layer1'"),
+        ("hidden('layer1', 'head')", Needs(), "is not what the head 'head' makes the teacher's logits of"),
+    ],
+)
+def test_a_form_that_cannot_serve_is_refused_before_anything_is_recorded(
+    few: TensorRows, tmp_path: Path, keep: str, needs: Needs, message: str
+) -> None:
+    calls: list[int] = []
+    wanted = Wanted(few, tmp_path / "r", keep=keep, needs=needs, teacher=headed())
+    wanted.progress = lambda done, total: calls.append(done)
+    with pytest.raises((RecordingError, TeacherError), match=message) as caught:
+        wanted.record()
+    assert caught.value.remedy
+    assert not calls and not list((tmp_path / "r").glob("*.safetensors"))
+
+
+def test_a_recording_refuses_an_objective_it_cannot_answer(few: TensorRows, tmp_path: Path) -> None:
+    recorded = RecordedTeacher(asked(few, tmp_path / "r", "topk(k=4)").record())
+    for text, message in (("kd(temperature=3)", "cannot answer kl at T=3"), ("logit_mse", "has no dense logits")):
+        with pytest.raises(RecordingError, match=message):
+            recorded.prepare(objective(text).needs(), tuple("0123456789"))
+    recorded.prepare(objective("kd(temperature=4)").needs(), tuple("0123456789"))
+
+
+def test_hidden_states_give_the_logits_where_they_are_read(few: TensorRows, tmp_path: Path) -> None:
+    wanted = Wanted(few, tmp_path / "r", keep="hidden('stem', 'head')", needs=Needs(logits=True), teacher=headed())
+    for _, _, was, now in replayed(wanted):
+        torch.testing.assert_close(was.logits, now.logits, rtol=1e-5, atol=1e-5)
+    recording = Recording(wanted.to)
+    assert recording.signals(few.ids[:3], torch.zeros(3, dtype=torch.int64), dense=False).logits is None
+
+
+def test_classes_in_another_order_keep_their_head(few: TensorRows, tmp_path: Path) -> None:
+    wanted = asked(few, tmp_path / "r", "hidden('stem', 'head')", teacher=headed(tuple("9876543210")))
+    for _, student, was, now in replayed(wanted):
+        torch.testing.assert_close(both(student, was, 1.0)[0], both(student, now, 1.0)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("keep", ["topk(k=3)", "sampled(draws=5)", "dense('float16')", "hidden('stem', 'head')"])
+def test_shares_make_the_bytes_of_one_in_every_form(few: TensorRows, tmp_path: Path, keep: str) -> None:
+    needs = Needs(soft=frozenset({(kl, 4.0)}))
+    settings: dict[str, Any] = dict(keep=keep, needs=needs, teacher=headed(), shard_bytes=1 << 11)
+    whole = Wanted(few, tmp_path / "whole", **settings).record()
+    for number in (1, 0):
+        Wanted(few, tmp_path / "r", share=Share(number, 2), **settings).record()
+    assert bytes_of(tmp_path / "r") == bytes_of(whole)
+    assert len(list(whole.glob("0*.safetensors"))) > 2
+
+
+def headed(classes: tuple[str, ...] = ()) -> Any:
+    """A teacher whose last layer reads what its first one gives, so that the hidden states are a layer's output."""
+    from torch import nn
+
+    from limbeck.model import Model
+    from limbeck.teachers.module import ModuleTeacher
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        stem = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Tanh())
+        network = nn.Sequential()
+        network.add_module("stem", stem)
+        network.add_module("head", nn.Linear(6, 10))
+        network.add_module("layer1", nn.Identity())
+    from small_recordings import Sixteenths
+
+    return ModuleTeacher(Model(network, Sixteenths(), classes), "headed")
+
+
+def test_the_objective_sees_no_difference_between_forms_that_keep_everything(few: TensorRows, tmp_path: Path) -> None:
+    method = objective("0.9 * kd(temperature=4) + 0.1 * labels")
+    wanted = Wanted(few, tmp_path / "r", keep="topk(k=10, precision='float32')", needs=method.needs(), teacher=live())
+    for batch, student, was, now in replayed(wanted):
+        plain = replace(batch, partner=None)
+        one, other = (method.loss(Signals.dense(student), heard, plain).total for heard in (was, now))
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert plain.task is TASK
