@@ -36,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_MAKE, _ASK, _LOOK = "Make", "Ask a finished run", "Look up"
+_MAKE, _ASK, _LOOK = "Make", "Ask a finished run or a recording", "Look up"
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.demo)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.distill)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.chain)
@@ -48,6 +48,7 @@ app.command(cls=_Command, rich_help_panel=_MAKE)(examining.layers)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.predict)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.report)
+app.command(cls=_Command, rich_help_panel=_ASK)(recording.verify)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.methods)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.models)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.version)

@@ -1,4 +1,4 @@
-"""The verbs about recordings: record, merge."""
+"""The verbs about recordings: record, merge, verify."""
 
 from pathlib import Path
 from shlex import quote
@@ -64,6 +64,53 @@ def merge(
 
     manifest = merged(parts, to)
     _end(manifest, len(finished(to, manifest)), to, Screen.of(context))
+
+
+def verify(
+    context: typer.Context,
+    recording: Annotated[Path, typer.Argument(help="A recording's folder.", show_default=False)],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare every finished shard of a recording with the hash it was written with, which reads it once.
+
+    Leaves with 6 where shards are damaged or missing, naming each and what to do. Not being finished is no damage: what
+    is finished is compared and named.
+    """
+    from limbeck.recordings.store import Recording
+    from limbeck.recordings.store import verify as compared
+
+    screen = Screen.of(context)
+    manifest = compared(recording, unfinished=True)
+    # A manifest that was edited describes other columns than the shards hold; that shows when they are opened.
+    complete = Recording(recording, verify=False, unfinished=True).manifest.complete
+    identity, good, whole = manifest.identity, sorted(manifest.shards), len(manifest.places())
+    screen.show(
+        f"recording: {recording} ({'finished' if complete else 'not finished'})",
+        f"teacher:   {manifest.teacher_name}",
+        f"rows:      {identity.rows:,} in {identity.views} view{'s' * (identity.views > 1)}",
+        f"kept as:   {identity.keep}{', layers ' + ', '.join(identity.layers) if identity.layers else ''}",
+        f"size:      {manifest.bytes:,} bytes",
+        f"shards:    {len(good)} of {whole} compared, each as it was written",
+    )
+    if not complete:
+        screen.show(f"good:      {', '.join(good) or 'none yet'}")
+        screen.warn(f"{recording} is not finished: record again into the same folder, and it goes on where it stopped")
+    screen.answer(
+        {
+            "folder": recording,
+            "teacher": manifest.teacher_name,
+            "complete": complete,
+            "shards": len(good),
+            "of": whole,
+            "good": good,
+            "rows": identity.rows,
+            "views": identity.views,
+            "keep": identity.keep,
+            "layers": list(identity.layers),
+            "bytes": manifest.bytes,
+        }
+    )
 
 
 def _share(text: str | None) -> "Share | None":

@@ -35,14 +35,19 @@ def compare(folder: Path, manifest: Manifest, shards: Mapping[str, Shard]) -> No
     """Compares the index and shards with their SHA-256, which reads them once.
 
     Raises:
-        RecordingError: When a file is missing or is not what was written; the message names it.
+        RecordingError: When files are missing or are not what was written; the message names all such shards.
     """
-    again = "record again into the same folder: only that shard is made anew"
-    for place in manifest.places():
-        if place.file in shards:
-            remedy = f"delete {place.file} and {again}" if (folder / place.file).is_file() else again
-            _compare(folder / place.file, shards[place.file], "shard", remedy)
     compare_index(folder, manifest)
+    again = "record again into the same folder: only that shard is made anew"
+    damages = {}
+    for name in sorted(shards):
+        remedy = f"delete {name} and {again}" if (folder / name).is_file() else again
+        if (error := _damage(folder / name, shards[name], "shard", remedy)) is not None:
+            damages[name] = error
+    if len(damages) > 1:
+        raise _together(folder, damages, len(shards))
+    for error in damages.values():
+        raise error
 
 
 def compare_index(folder: Path, manifest: Manifest) -> None:
@@ -52,7 +57,8 @@ def compare_index(folder: Path, manifest: Manifest) -> None:
         RecordingError: When it is missing or is not what was written.
     """
     remedy = "restore it from a copy, or record the teacher again into another folder"
-    _compare(folder / INDEX, manifest.index, "index", remedy)
+    if (error := _damage(folder / INDEX, manifest.index, "index", remedy)) is not None:
+        raise error
 
 
 def _noted(path: Path) -> Shard | None:
@@ -63,19 +69,33 @@ def _noted(path: Path) -> Shard | None:
         return None
 
 
-def _compare(path: Path, expected: Shard, what: str, remedy: str) -> None:
+def _damage(path: Path, expected: Shard, what: str, remedy: str) -> RecordingError | None:
+    """What became of a file; None where it is as it was written."""
     if not path.is_file():
-        raise RecordingError(
+        return RecordingError(
             f"the {what} {path} is missing", expected=f"a file of {expected.bytes} bytes", remedy=remedy
         )
     size = path.stat().st_size
     if size != expected.bytes:
-        raise RecordingError(
+        return RecordingError(
             f"the {what} {path} is torn: it has {size} bytes", expected=f"{expected.bytes} bytes", remedy=remedy
         )
     if sha256(path) != expected.sha256:
-        raise RecordingError(
+        return RecordingError(
             f"the {what} {path} is damaged: its SHA-256 is not the one that was written",
             expected=expected.sha256,
             remedy=remedy,
         )
+    return None
+
+
+def _together(folder: Path, damages: Mapping[str, RecordingError], of: int) -> RecordingError:
+    """Several damaged shards as one error, so that nobody has to find them one run after the other."""
+    present = [name for name in damages if (folder / name).is_file()]
+    delete = f"delete {', '.join(present)} and " if present else ""
+    return RecordingError(
+        f"{len(damages)} of {of} finished shards are not what was written: "
+        f"{'; '.join(error.happened for error in damages.values())}",
+        expected="the bytes that were written; the other shards have them",
+        remedy=f"{delete}record again into the same folder: only those shards are made anew",
+    )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -142,20 +143,26 @@ class Recording:
         )
 
 
-def verify(path: Path | str) -> Manifest:
-    """Compares every shard of a recording with its SHA-256.
+def verify(path: Path | str, *, unfinished: bool = False) -> Manifest:
+    """Compares every finished shard of a recording with its SHA-256.
+
+    Args:
+        path: The folder.
+        unfinished: Whether to accept one that is not finished; it is compared up to its last finished shard.
 
     Returns:
-        The manifest.
+        The manifest, listing the shards that were compared.
 
     Raises:
-        RecordingError: When it is not finished, or a shard is missing or is not what was written; the message names it.
+        RecordingError: When it is not finished, or shards are missing or not what was written; the message names them.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    refuse_incomplete(folder, manifest)
-    compare(folder, manifest, manifest.shards)
-    return manifest
+    if not unfinished:
+        refuse_incomplete(folder, manifest)
+    there = finished(folder, manifest)
+    compare(folder, manifest, there)
+    return replace(manifest, shards=there)
 
 
 def _kept(folder: Path, keep: str) -> form.Keep:
