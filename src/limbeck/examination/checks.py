@@ -124,7 +124,7 @@ def thorough(case: Case, seconds: float, say: Callable[[str], None]) -> list[Fin
         say("looking for wrong labels")
         found += _noise(case)
     say("measuring a few steps")
-    settled = case.recipe.training.model_copy(update={"precision": "float32", "channels_last": False})
+    settled = case.recipe.training.model_copy(update={"precision": "float32", "channels_last": False, "compile": False})
     draft = plan_of(case.recipe.model_copy(update={"training": settled, "budget": "1 steps"}), 0, len(lesson.train))
     asked = case.recipe.training.precision
     chosen = probe(case.student, lesson, draft, batch, case.device, None if asked == "auto" else asked)

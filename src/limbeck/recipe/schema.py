@@ -64,6 +64,9 @@ class TrainingSpec(Strict):
         ema: Decay of a moving average of the weights, between 0 and 1, such as 0.999; None for none.
         precision: "auto" measures and says what it chose.
         channels_last: Memory layout of images; "auto" measures and says what it chose.
+        compile: Whether torch.compile makes the student's steps faster; "auto" measures where the training is long
+            enough to pay for it, and says what it chose. It needs a C++ compiler, Python's headers, and an objective
+            that listens to no layer of the student.
         threads: Threads of the processor, 1 or more; None takes as many as torch does, and the run's recipe keeps how
             many that were, because another number sums in another order and gives other last bits.
     """
@@ -79,6 +82,7 @@ class TrainingSpec(Strict):
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: Literal["auto", True, False] = "auto"
+    compile: Literal["auto", True, False] = "auto"
     threads: int | None = Field(default=None, ge=1)
 
 

@@ -64,6 +64,7 @@ class ModuleTeacher:
             ) from error
         self._layers = tuple(sorted(needs.teacher_layers))
         self.model.eval().requires_grad_(False).zero_grad(set_to_none=True)
+        self._lay_out()
         self.fingerprint = self.model.fingerprint()
         self._seal = Seal(self.model)
 
@@ -116,6 +117,16 @@ class ModuleTeacher:
         if self._seal is not None:
             self._seal = Seal(self.model)
         return self
+
+    def _lay_out(self) -> None:
+        """Channels last for convolutions on the processor, whether the teacher is heard live or recorded.
+
+        A forward pass of a small residual network takes a sixth to a quarter less time so; the answers stay the same
+        but for their last digits.
+        """
+        weights = [layer.weight for layer in self.model.modules() if isinstance(layer, nn.Conv2d)]
+        if weights and all(weight.device.type == "cpu" for weight in weights):
+            self.model.to(memory_format=torch.channels_last)
 
     def _refuse_moved(self, seal: "Seal") -> None:
         broken = seal.broken()

@@ -108,11 +108,13 @@ class Trainer:
             folder / "metrics.jsonl", who, plan.seed, accelerator, writes=accelerator.is_main_process
         )
         layers = sorted(lesson.objective.needs().student_layers)
-        self.step = module = plan.placed(Step(model, lesson.objective, layers, plan.precision), accelerator.device)
+        step = Step(model, lesson.objective, layers, plan.precision, compile=plan.compile)
+        self.step = module = plan.placed(step, accelerator.device)
         self.names = [name for name, _, _ in lesson.objective.named_terms()]
         self.optimizer = plan.build_optimizer(module)
         self.checkup = Checkup(module, lesson.objective, lesson.teacher, plan, self.journal, progress)
         self.step_module = accelerator.prepare(module) if accelerator.num_processes > 1 else module
+        self.parameters = list(self.step_module.parameters())
         self.average = self._averaged() if plan.ema else None
         self.best: dict[str, Tensor] = {}
         self.best_step, self.best_value, self.seconds = 0, math.nan, 0.0
@@ -214,7 +216,7 @@ class Trainer:
         """One optimiser step; returns the terms' means, still on the device."""
         # Dropout draws from a generator that depends on nothing but (seed, step): the same for student and control,
         # and the same after a resume, without storing generator states.
-        torch.manual_seed(self.plan.seed * 1_000_003 + step)
+        self._seed(self.plan.seed * 1_000_003 + step)
         whole = batch.to(self.accelerator.device)
         here = whole.rows(slice(self.accelerator.process_index, None, self.accelerator.num_processes))
         said = self._ask(here)
@@ -226,7 +228,7 @@ class Trainer:
         # Gradients are averaged over processes, and the processes' losses sum to the loss of the whole batch.
         self.accelerator.backward(total * self.accelerator.num_processes)
         if self.plan.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.step_module.parameters(), self.plan.clip)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.plan.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.lr_at(step)
         self.optimizer.step()
@@ -235,6 +237,12 @@ class Trainer:
             self.average.update_parameters(self.model)
         self.step.remember(said, here)
         return torch.stack([terms[name] for name in self.names])
+
+    def _seed(self, seed: int) -> None:
+        """Seeds the generators a step may draw from; torch.manual_seed asks for all devices, and takes far longer."""
+        torch.default_generator.manual_seed(seed)
+        if self.accelerator.device.type != "cpu":
+            torch.get_device_module(self.accelerator.device).manual_seed(seed)
 
     def _counts(self, whole: Batch, here: Batch, said: Signals) -> dict[str, float]:
         """Rows of the whole batch behind each term; where the teacher may be silent, the processes ask each other."""

@@ -35,6 +35,7 @@ class Plan:
     precision: Precision
     channels_last: bool
     validate_every: int
+    compile: bool = False
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based): linear warm-up, then constant or half a cosine down to 0."""

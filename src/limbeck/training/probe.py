@@ -39,7 +39,13 @@ class Probed:
 
 
 def probe(
-    model: Model, lesson: Lesson, plan: Plan, batch: Batch, device: torch.device, precision: str | None = None
+    model: Model,
+    lesson: Lesson,
+    plan: Plan,
+    batch: Batch,
+    device: torch.device,
+    precision: str | None = None,
+    channels_last: bool | None = None,
 ) -> Probed:
     """Times training steps on copies of the student, in turns, for about two seconds.
 
@@ -50,11 +56,11 @@ def probe(
         batch: A full training batch.
         device: Where training will run.
         precision: Only this precision when it is given.
+        channels_last: Only this layout when it is given.
     """
     ready = batch.to(device)
     started = time.perf_counter()
-    with torch.no_grad():
-        said = Signals() if lesson.teacher is None else lesson.teacher.signals(ready)
+    said = _asked(lesson, ready)
     asking = time.perf_counter() - started
     layouts = any(isinstance(module, nn.Conv2d) for module in model.modules()) and not unsafe_channels_last(model)
     with torch.random.fork_rng():
@@ -63,7 +69,7 @@ def probe(
             (name, layout)
             for name in names
             for layout in (False, True)
-            if precision in (None, name) and (layouts or not layout)
+            if precision in (None, name) and channels_last in (None, layout) and (layouts or not layout)
         ]
         steps: dict[tuple[Precision, bool], _Candidate] = {}
         times: dict[tuple[Precision, bool], list[float]] = {}
@@ -86,13 +92,57 @@ def probe(
     return Probed(best[0], best[1], shown, typical[best] + asking)
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """Wall seconds of a step as it is and compiled, and what compiling took."""
+
+    plain: float
+    compiled: float
+    seconds: float
+
+
+def probe_compiled(model: Model, lesson: Lesson, plan: Plan, batch: Batch, device: torch.device) -> Compiled:
+    """Compiles a copy of the student and times its steps against those of another copy that is not, in turns.
+
+    Args:
+        model: The student; it is copied, never touched.
+        lesson: What it will learn from; the teacher answers the batch once.
+        plan: Precision and layout are settled.
+        batch: A full training batch.
+        device: Where training will run.
+
+    Raises:
+        TrainingError: When torch cannot compile it.
+    """
+    ready = batch.to(device)
+    with torch.random.fork_rng():
+        said = _asked(lesson, ready)
+        plain, compiled = (
+            _Candidate(model, lesson, replace(plan, compile=compile), ready, said) for compile in (False, True)
+        )
+        plain.time()
+        started = time.perf_counter()
+        first = compiled.time()
+        seconds = max(first - compiled.time(), 0.0)
+        times: tuple[list[float], list[float]] = ([], [])
+        while len(times[0]) < ROUNDS and (not times[0] or time.perf_counter() - started - first < SECONDS):
+            for candidate, values in zip((plain, compiled), times, strict=True):
+                values.append(candidate.time())
+    return Compiled(median(times[0]), median(times[1]), seconds)
+
+
+@torch.no_grad()
+def _asked(lesson: Lesson, batch: Batch) -> Signals:
+    return Signals() if lesson.teacher is None else lesson.teacher.signals(batch)
+
+
 class _Candidate:
     """One precision and layout, ready to be timed a step at a time."""
 
     def __init__(self, model: Model, lesson: Lesson, plan: Plan, batch: Batch, said: Signals) -> None:
         device = batch.inputs.device
         layers = sorted(lesson.objective.needs().student_layers)
-        step = Step(copy.deepcopy(model), copy.deepcopy(lesson.objective), layers, plan.precision)
+        step = Step(copy.deepcopy(model), copy.deepcopy(lesson.objective), layers, plan.precision, compile=plan.compile)
         self.module = plan.placed(step, device).train()
         self.optimizer = plan.build_optimizer(self.module)
         self.batch, self.said = batch, said

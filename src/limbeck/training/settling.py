@@ -1,19 +1,23 @@
 """From a recipe with `auto` in it to one where everything is settled, and from that to a plan."""
 
 import math
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from limbeck.budget import Budget
 from limbeck.data.loader import steps_per_epoch
-from limbeck.errors import ModelError, ObjectiveError
+from limbeck.errors import ModelError, ObjectiveError, RecipeError, TrainingError
 from limbeck.model import Model
-from limbeck.recipe import Recipe
+from limbeck.recipe import Recipe, TrainingSpec
 from limbeck.signals import Batch
+from limbeck.training.compilation import missing, pays_back, worth_trying
+from limbeck.training.engine import threads
 from limbeck.training.layout import unsafe_channels_last
 from limbeck.training.loop import Lesson
 from limbeck.training.plan import Plan
-from limbeck.training.probe import probe
+from limbeck.training.probe import Compiled, probe, probe_compiled
 
 VALIDATIONS = 50
 
@@ -42,8 +46,128 @@ def plan_of(recipe: Recipe, seed: int, rows: int) -> Plan:
         ema=training.ema,
         precision=training.precision,
         channels_last=training.channels_last,
+        # A run that was settled before there was a choice was not compiled.
+        compile=training.compile is True,
         validate_every=epoch * max(1, math.ceil(steps / epoch / VALIDATIONS)),
     )
+
+
+@dataclass
+class _Settling:
+    """A recipe on its way from `auto` to numbers; each method closes some of what is open and says so in `said`."""
+
+    recipe: Recipe
+    student: Model
+    lesson: Lesson
+    batch: Batch
+    device: torch.device
+    said: list[str] = field(default_factory=list)
+    seconds_per_step: float | None = None
+
+    @property
+    def training(self) -> TrainingSpec:
+        return self.recipe.training
+
+    @property
+    def budget(self) -> Budget:
+        return Budget.parse(self.recipe.budget)
+
+    @property
+    def epoch(self) -> int:
+        return steps_per_epoch(len(self.lesson.train), self.training.batch)
+
+    def choose(self, **settled: Any) -> None:
+        """Puts what was found in the place of `auto`."""
+        self.recipe = self.recipe.model_copy(update={"training": self.training.model_copy(update=settled)})
+
+    def draft(self) -> Plan:
+        """A plan of one step, for measurements; what is still open is as plain as can be."""
+        plain = {"precision": "float32", "channels_last": False, "compile": False}
+        settled = {name: value for name, value in plain.items() if getattr(self.training, name) == "auto"}
+        training, rows = self.training.model_copy(update=settled), len(self.lesson.train)
+        return plan_of(self.recipe.model_copy(update={"training": training, "budget": "1 steps"}), 0, rows)
+
+    def layout(self) -> None:
+        """Refuses or avoids the layout in which the student cannot be trained."""
+        unsafe = unsafe_channels_last(self.student)
+        if unsafe and self.training.channels_last is True:
+            raise ModelError(
+                f"the student's layer {unsafe} cannot be trained in the channels-last layout: torch corrupts memory "
+                "there",
+                remedy="training.channels_last: false, or input channels of that layer that are a multiple of 8",
+            )
+        if unsafe and self.training.channels_last == "auto":
+            self.said.append(
+                f"layout: the default one, because torch corrupts memory in {unsafe} when channels come last"
+            )
+
+    def precision(self) -> None:
+        """Measures a step, where anything depends on how long one takes."""
+        training = self.training
+        if "auto" not in (training.precision, training.channels_last, training.compile) and (
+            self.budget.unit != "seconds"
+        ):
+            return
+        asked = None if training.precision == "auto" else training.precision
+        layout = None if training.channels_last == "auto" else training.channels_last
+        found = probe(self.student, self.lesson, self.draft(), self.batch, self.device, asked, layout)
+        self.seconds_per_step = found.seconds_per_step
+        if asked is None or layout is None:
+            self.said.append(found.sentence())
+            self.choose(precision=found.precision, channels_last=found.channels_last if layout is None else layout)
+
+    def compile(self) -> None:
+        """Decides on torch.compile, which is tried only where the training is long enough to pay for the trial."""
+        wanted = self.training.compile
+        listens = sorted(self.lesson.objective.needs().student_layers)
+        lacking = f"the objective listens to the student's layer {listens[0]}" if listens else None
+        if wanted is not False and not lacking and (package := missing(self.device)):
+            lacking = f"{package} is not here"
+        if wanted is True and lacking:
+            raise RecipeError(
+                f"training.compile: true was asked for, and {lacking}",
+                expected="an objective on the student's outputs, a C++ compiler (on a GPU triton), Python's headers",
+                remedy="training.compile: auto, which goes on without",
+            )
+        if wanted == "auto":
+            self._try_compiling(lacking)
+        elif wanted and self.budget.unit == "seconds":
+            self._measure_compiled()
+
+    def _try_compiling(self, lacking: str | None) -> None:
+        assert self.seconds_per_step is not None
+        steps, chosen = self.budget.steps(self.epoch, self.seconds_per_step), False
+        length = f"{steps:,} steps of {1e3 * self.seconds_per_step:.1f} ms"
+        if not worth_trying(steps, self.seconds_per_step):
+            self.said.append(f"compile: no ({length} are over before it would have paid back)")
+        elif lacking:
+            self.said.append(f"compile: no ({lacking}; it might have saved time in {length})")
+        else:
+            self.said.append(f"compile: measuring, because the training is long enough ({length})")
+            before = self.seconds_per_step
+            try:
+                found = self._measure_compiled()
+            except TrainingError as error:
+                self.said.append(f"compile: no ({error.happened})")
+            else:
+                chosen = pays_back(steps, found.plain, found.compiled, found.seconds)
+                self.seconds_per_step = self.seconds_per_step if chosen else before
+                self.said.append(
+                    f"compile: {'yes' if chosen else 'no'} (measured a step: {1e3 * found.plain:.1f} ms without, "
+                    f"{1e3 * found.compiled:.1f} ms with; compiling took {found.seconds:.0f} s)"
+                )
+        self.choose(compile=chosen)
+
+    def _measure_compiled(self) -> Compiled:
+        assert self.seconds_per_step is not None
+        found = probe_compiled(self.student, self.lesson, self.draft(), self.batch, self.device)
+        each = max(self.seconds_per_step - found.plain, 0.0) + found.compiled
+        if self.budget.unit == "seconds":
+            # A budget in time is for everything: what is left after compiling makes the steps.
+            left = max(self.budget.amount - found.seconds, each)
+            each *= self.budget.amount / left
+        self.seconds_per_step = each
+        return found
 
 
 def settle(
@@ -57,35 +181,19 @@ def settle(
     Raises:
         ModelError: When the recipe asks for a layout in which the student cannot be trained.
         ObjectiveError: When a schedule of the objective is longer than the budget.
+        RecipeError: When the recipe asks to compile, and the machine lacks what that needs.
     """
-    training, budget = recipe.training, Budget.parse(recipe.budget)
-    epoch = steps_per_epoch(len(lesson.train), training.batch)
-    open_ended = training.precision == "auto" or training.channels_last == "auto" or budget.unit == "seconds"
-    said = []
-    unsafe = unsafe_channels_last(student)
-    if unsafe and training.channels_last is True:
-        raise ModelError(
-            f"the student's layer {unsafe} cannot be trained in the channels-last layout: torch corrupts memory there",
-            remedy="training.channels_last: false, or input channels of that layer that are a multiple of 8",
-        )
-    if unsafe and training.channels_last == "auto":
-        said.append(f"layout: the default one, because torch corrupts memory in {unsafe} when channels come last")
-    if open_ended:
-        settled = training.model_copy(update={"precision": "float32", "channels_last": False})
-        draft = plan_of(recipe.model_copy(update={"training": settled, "budget": "1 steps"}), 0, len(lesson.train))
-        asked = None if training.precision == "auto" else training.precision
-        found = probe(student, lesson, draft, batch, device, asked)
-        said.append(found.sentence())
-        chosen = {"precision": found.precision, "channels_last": found.channels_last}
-        if training.channels_last != "auto":
-            chosen["channels_last"] = training.channels_last
-        training = training.model_copy(update=chosen)
-        steps = budget.steps(epoch, found.seconds_per_step)
-        if budget.unit == "seconds":
-            said.append(f"budget: {budget} is {steps} steps at {1e3 * found.seconds_per_step:.1f} ms a step")
-    else:
-        steps = budget.steps(epoch)
-    training = training.model_copy(update={"threads": training.threads or torch.get_num_threads()})
+    settling = _Settling(recipe, student, lesson, batch, device)
+    with threads(recipe.training.threads):
+        settling.layout()
+        settling.precision()
+        settling.compile()
+    budget, epoch = settling.budget, settling.epoch
+    steps = budget.steps(epoch, settling.seconds_per_step)
+    if budget.unit == "seconds":
+        assert settling.seconds_per_step is not None
+        settling.said.append(f"budget: {budget} is {steps} steps at {1e3 * settling.seconds_per_step:.1f} ms a step")
+    settling.choose(threads=recipe.training.threads or torch.get_num_threads())
     for schedule in lesson.objective.schedules():
         if schedule.over is not None and schedule.length(steps, epoch) > steps:
             raise ObjectiveError(
@@ -94,4 +202,4 @@ def settle(
                 remedy="leave `over` out: the schedule then takes the whole training",
             )
     where = device.type if device.type in ("cpu", "cuda") else recipe.device
-    return recipe.model_copy(update={"training": training, "budget": f"{steps} steps", "device": where}), said
+    return settling.recipe.model_copy(update={"budget": f"{steps} steps", "device": where}), settling.said

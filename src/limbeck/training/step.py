@@ -3,33 +3,39 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limbeck.model import Model
 from limbeck.objective import Objective, seen
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
+from limbeck.training.compilation import compiled
 
 
 class Step(nn.Module):
     """The student and the objective (with its projectors) as one module, so that one wrapper can shard both.
 
     The student runs in the plan's precision; the objective sees float32 always, since differences of logits and of
-    log-probabilities lose their digits in bfloat16.
+    log-probabilities lose their digits in bfloat16. With `compile` the student's passes are compiled at the first
+    `forward`; the objective is not, since it works on a few numbers a row and may change from step to step.
     """
 
-    def __init__(self, model: Model, objective: Objective, layers: Sequence[str], precision: str) -> None:
+    def __init__(
+        self, model: Model, objective: Objective, layers: Sequence[str], precision: str, *, compile: bool = False
+    ) -> None:
         super().__init__()
         self.model, self.objective = model, objective
         self.layers, self.low = tuple(layers), precision == "bfloat16"
         self.heard: Signals | None = None
+        # It takes the model as an argument: a copy of this module hears its own student.
+        self._hear = compiled(_heard) if compile else _heard
 
     def forward(
         self, batch: Batch, teacher: Signals, counts: Mapping[str, float] | None
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """The weighted total with gradient, and each term's detached mean."""
-        said = self.student(batch)
+        said = self._hear(self.model, batch.inputs, self.layers, self.low)
         loss = self.objective.loss(said, teacher, batch, counts=counts)
         self.heard = detached(said) if self.objective.remembers else None
         return loss.total, dict(loss.terms)
@@ -43,10 +49,14 @@ class Step(nn.Module):
             self.heard = None
 
     def student(self, batch: Batch) -> Signals:
-        """What the student says about a batch, as the objective sees it."""
-        with torch.autocast(batch.inputs.device.type, dtype=torch.bfloat16, enabled=self.low):
-            said = listen(self.model, batch.inputs, self.layers)
-        return widened(said) if self.low else said
+        """What the student says about a batch, as the objective sees it; never compiled, whatever the batch."""
+        return _heard(self.model, batch.inputs, self.layers, self.low)
+
+
+def _heard(model: Model, inputs: Shaped[Tensor, "rows ..."], layers: tuple[str, ...], low: bool) -> Signals:
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=low):
+        said = listen(model, inputs, layers)
+    return widened(said) if low else said
 
 
 def widened(signals: Signals) -> Signals:
