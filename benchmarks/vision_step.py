@@ -64,6 +64,7 @@ KD = f"{SHARE} * kd(temperature={TEMPERATURE:g}) + {1 - SHARE:.1f} * labels"
 AUGMENT = "crop(padding=2) + flip"
 QUICK_SECONDS, QUICK_ROWS = 36.0, 2_560
 CPU, CLASSES = torch.device("cpu"), fashion_mnist.CLASSES
+HEARD = (("path", "."), ("io", "output"))
 Steps = Iterator[None]
 
 
@@ -236,11 +237,11 @@ def _torchdistill_settings(steps: int) -> dict[str, Any]:
         "kwargs": {"batch_size": BATCH, "num_workers": 0, "drop_last": True},
         "cache_output": None,
     }
-    heard = {f"{who}_module_path": "." for who in ("student", "teacher")}
-    heard |= {f"{who}_module_io": "output" for who in ("student", "teacher")}
+    heard = {f"{who}_module_{part}": word for who in ("student", "teacher") for part, word in HEARD}
     # Its alpha weighs the labels, not the teacher.
-    criterion = {"key": "KDLoss", "kwargs": {**heard, "temperature": TEMPERATURE, "alpha": 1 - SHARE}}
-    criterion["kwargs"]["reduction"] = "batchmean"
+    weights = {"temperature": TEMPERATURE, "alpha": 1 - SHARE, "reduction": "batchmean"}
+    criterion = {"key": "KDLoss", "kwargs": {**heard, **weights}}
+    rate = {"max_lr": 0.2, "total_steps": 10**6 * steps}
     return {
         "num_epochs": 10**6,
         "train_data_loader": loader,
@@ -248,11 +249,7 @@ def _torchdistill_settings(steps: int) -> dict[str, Any]:
         "teacher": {**side, "requires_grad": False, "frozen_modules": []},
         "student": {**side, "requires_grad": True, "frozen_modules": [], "adaptations": None},
         "optimizer": {"key": "SGD", "kwargs": {"lr": 0.05, "momentum": 0.9, "nesterov": True}},
-        "scheduler": {
-            "key": "OneCycleLR",
-            "kwargs": {"max_lr": 0.2, "total_steps": 10**6 * steps},
-            "scheduling_step": 1,
-        },
+        "scheduler": {"key": "OneCycleLR", "kwargs": rate, "scheduling_step": 1},
         "criterion": {
             "key": "WeightedSumLoss",
             "kwargs": {"sub_terms": {"kd": {"criterion": criterion, "weight": 1.0}}},
@@ -339,14 +336,13 @@ def ratio(times: dict[str, list[float]], one: str, other: str) -> tuple[float, f
 
 
 def _machine() -> dict[str, Any]:
-    name = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     packages = ("torch", "torchvision", "torchdistill")
     found = {name: version(name) for name in packages if importlib.util.find_spec(name)}
     return {
-        "processor": name,
+        "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
@@ -354,11 +350,6 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         **found,
     }
-
-
-def _lines(path: str) -> list[str]:
-    file = Path(path)
-    return file.read_text().splitlines() if file.is_file() else []
 
 
 def _show(times: dict[str, list[float]], console: Console) -> None:

@@ -59,6 +59,11 @@ def network(seed: int = 0) -> nn.Module:
         return built
 
 
+def laid_out(network: nn.Module) -> nn.Module:
+    """In the layout in which a teacher on the processor answers, which decides the last bits."""
+    return network.to(memory_format=torch.channels_last)
+
+
 def live(seed: int = 0) -> ModuleTeacher:
     return ModuleTeacher(Model(network(seed)), f"cnn {seed}")
 
@@ -79,7 +84,7 @@ def test_all_kinds_keep_the_protocol(rows: TensorRows, tmp_path: Path) -> None:
 
 
 def test_a_live_teacher_says_what_its_network_says_in_eval_mode(batch: Batch) -> None:
-    plain = network().eval()
+    plain = laid_out(network().eval())
     teacher = live()
     teacher.prepare(Needs(teacher_layers=frozenset({"layer1", "head.1"})), CLASSES)
     said = teacher.signals(batch)
@@ -91,6 +96,13 @@ def test_a_live_teacher_says_what_its_network_says_in_eval_mode(batch: Batch) ->
     assert torch.equal(teacher.signals(batch).logits, said.logits)
 
 
+def test_its_layout_changes_nothing_but_last_digits(batch: Batch) -> None:
+    teacher = prepared()
+    assert teacher.model.network.stem[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(teacher.signals(batch).logits, network().eval()(batch.inputs), rtol=1e-5, atol=1e-6)
+    assert teacher.fingerprint == live().fingerprint
+
+
 def test_it_answers_without_gradient_also_where_the_inputs_have_one(batch: Batch) -> None:
     said = prepared().signals(replace(batch, inputs=batch.inputs.clone().requires_grad_()))
     assert said.logits is not None and not said.logits.requires_grad
@@ -99,7 +111,7 @@ def test_it_answers_without_gradient_also_where_the_inputs_have_one(batch: Batch
 def test_the_outputs_follow_the_classes_of_the_data(batch: Batch) -> None:
     teacher = ModuleTeacher(Model(network(), classes=tuple("0123456789")), "cnn")
     teacher.prepare(LOGITS, tuple("9753"))
-    assert torch.equal(teacher.signals(batch).logits, network().eval()(batch.inputs)[:, [9, 7, 5, 3]])
+    assert torch.equal(teacher.signals(batch).logits, laid_out(network().eval())(batch.inputs)[:, [9, 7, 5, 3]])
     with pytest.raises(TeacherError, match="cnn cannot serve this data: the model knows no class 'ten'") as caught:
         teacher.prepare(LOGITS, ("0", "ten"))
     assert caught.value.remedy.startswith("one of: 0, 1, 2")
