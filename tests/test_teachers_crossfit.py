@@ -1,5 +1,6 @@
 """Copies that have not seen a row answer it: the same numbers as scikit-learn's, no leak, and the same each time."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from limbeck.catalog.models import Shape
 from limbeck.catalog.teachers import teacher as find
 from limbeck.data.augment import parse
 from limbeck.data.rows import TensorRows
+from limbeck.data.source import load
 from limbeck.data.windows import WindowInputs
 from limbeck.errors import TeacherError
 from limbeck.objective import Needs
@@ -155,22 +157,57 @@ def test_views_are_answered_by_the_copy_that_has_not_seen_the_row() -> None:
         assert torch.equal(said[at], alone)
 
 
-def test_copies_are_the_same_each_time_and_fitted_once_for_the_rows() -> None:
+def test_copies_are_the_same_each_time_and_kept_by_the_teacher() -> None:
     rows = table()
     undecided = DecisionTreeClassifier(max_features=1)
     first = prepared(undecided, rows)
-    said = asked(first, rows)
-
-    def again(rows: TensorRows) -> CrossFitTeacher:
+    said, copies = asked(first, rows), first._copies
+    assert copies.seconds > 0
+    first.prepare(LOGITS, CLASSES)
+    first.fits(rows, None)
+    assert np.array_equal(asked(first, rows), said) and first._copies is copies
+    # Another teacher shares nothing with it, be it of the same estimator and the same rows.
+    for again in (rows, table()):
         teacher = CrossFitTeacher(undecided)
         teacher.prepare(LOGITS, CLASSES)
-        teacher.fits(rows, None)
-        assert np.array_equal(asked(teacher, rows), said)
-        return teacher
+        teacher.fits(again, None)
+        assert np.array_equal(asked(teacher, again), said)
+        assert teacher._copies is not copies
+    first.fits(table(80), None)
+    assert first._copies is None
 
-    assert again(rows)._copies is first._copies
-    assert again(table())._copies is not first._copies
-    assert first._copies.seconds > 0
+
+class Counted(Memory):
+    """Enters each fit in a file."""
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+    def fit(self, table: Any, labels: Any) -> "Counted":
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write("fit\n")
+        self.width_ = len(np.unique(labels))
+        return super().fit(table, labels)
+
+    def predict_proba(self, table: Any) -> Any:
+        return np.full((len(table), self.width_), 1 / self.width_)
+
+
+def counted(path: str) -> CrossFitTeacher:
+    """A teacher as `package.module:function` finds it: made anew at each call."""
+    rows = load("digits", valid=0.1, test=0.2).train
+    return CrossFitTeacher(Counted(path).fit(rows.inputs.flatten(1).numpy(), rows.labels.numpy()), folds=3)
+
+
+def test_a_run_of_two_seeds_fits_its_copies_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "counted_trees", sys.modules[__name__])
+    fits = tmp_path / "fits"
+    text = f"counted_trees:counted(path={str(fits)!r})"
+    small(text, tmp_path / "run", seeds=2, budget="1 epochs")
+    assert fits.read_text().count("fit") == 1 + 3
+    # Another run has a teacher of its own.
+    small(text, tmp_path / "again", budget="1 epochs")
+    assert fits.read_text().count("fit") == 2 * (1 + 3)
 
 
 def test_the_fingerprint_says_folds_seed_rows_and_estimator() -> None:
@@ -210,7 +247,6 @@ def test_a_recording_keeps_what_the_copies_say(tmp_path: Path) -> None:
 
 def test_a_file_teaches_a_run_of_two_seeds(tmp_path: Path) -> None:
     skops = pytest.importorskip("skops.io")
-    from limbeck.data.source import load
 
     digits = load("digits", valid=0.1, test=0.2).train
     tree = DecisionTreeClassifier(max_depth=8, random_state=0).fit(digits.inputs.flatten(1).numpy(), digits.labels)

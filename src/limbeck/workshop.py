@@ -81,6 +81,7 @@ class Workshop:
     recordings: dict[Path, float] = field(default_factory=dict)
     symptoms: dict[int, list[Finding]] = field(default_factory=dict)
     on_valid: dict[str, Answers] = field(default_factory=dict)
+    found_teacher: tuple[int | None, Teacher] | None = None
 
     @classmethod
     def open(cls, recipe: Recipe, given: Given, folder: Path, watcher: Progress, resume_command: str) -> "Workshop":
@@ -175,8 +176,7 @@ class Workshop:
                 with written_whole(self.folder / path.name) as temporary:
                     temporary.write_bytes(path.read_bytes())
         self.accelerator.wait_for_everyone()
-        teacher = self.teacher(chosen.seed)
-        if teacher is not None:
+        if (teacher := self.teacher(chosen.seed)) is not None:
             # Where each seed has a teacher of its own, the one shown is the chosen seed's.
             teacher.prepare(Needs(), self.data.classes)
             self._judged(teacher)
@@ -247,15 +247,18 @@ class Workshop:
         return built.to(self.accelerator.device)
 
     def teacher(self, seed: int) -> Teacher | None:
-        """The teacher; a run with several seeds teaches each seed with its own."""
+        """The teacher, found once for all seeds that it teaches; a run with several seeds teaches each with its own."""
         what = self.recipe.teacher_text() if self.given.teacher is None else self.given.teacher
         if what is None:
             return None
-        if isinstance(what, str) and seed in seeds_of(what):
-            found: Teacher = ModuleTeacher(model(what, self.shape, seed=seed), f"{what} (seed {seed})")
-        else:
-            found = find_teacher(what, self.shape)
-        return found.to(self.accelerator.device)
+        own = seed if isinstance(what, str) and seed in seeds_of(what) else None
+        if self.found_teacher is None or self.found_teacher[0] != own:
+            if isinstance(what, str) and own is not None:
+                found: Teacher = ModuleTeacher(model(what, self.shape, seed=own), f"{what} (seed {own})")
+            else:
+                found = find_teacher(what, self.shape)
+            self.found_teacher = (own, found.to(self.accelerator.device))
+        return self.found_teacher[1]
 
     def _lesson(self, teacher: Teacher | None) -> Lesson:
         return Lesson(

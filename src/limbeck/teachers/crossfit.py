@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ from limbeck.teachers.contents import Contents
 from limbeck.teachers.estimator import EstimatorTeacher
 
 _SLOW_SECONDS = 60.0
-
-# Several seeds of a run are taught by teachers of one file: their copies are fitted once, and go with the rows.
-_FITTED: "WeakKeyDictionary[Rows, dict[str, Copies]]" = WeakKeyDictionary()
 
 
 class Copies:
@@ -58,8 +54,9 @@ class CrossFitTeacher:
 
     The labelled training rows of a run are taken apart in `folds` parts, in proportion to the classes (by
     scikit-learn's StratifiedKFold; KFold for values), each group of the data in one part. For each part a `clone` of
-    the estimator is fitted on all others, when a training row is asked about for the first time. A row is known by its
-    id. Rows without a label and rows of other splits, which no copy has seen, are answered by the estimator as it is.
+    the estimator is fitted on all others, when a training row is asked about for the first time, and kept by this
+    teacher until it is given other rows or classes. A row is known by its id. Rows without a label and rows of other
+    splits, which no copy has seen, are answered by the estimator as it is.
 
     An augmented view of a row is answered by the copy that has not seen the row. Mixtures of two rows are refused: a
     copy that has not seen the one has mostly seen the other.
@@ -153,7 +150,7 @@ class CrossFitTeacher:
         if self._copies is None:
             if not bool(torch.isin(batch.ids.cpu(), self._rows.ids.cpu()).any()):
                 return self.whole.signals(batch)
-            self._copies = self._fitted(self._rows)
+            self._copies = self._fit(self._rows, *self._prepared)
         part = self._copies.part_of(batch.ids)
         logits: Tensor | None = None
         for number in torch.unique(part).tolist():
@@ -170,19 +167,7 @@ class CrossFitTeacher:
         """Itself: an estimator answers on the CPU."""
         return self
 
-    def _fitted(self, rows: Rows) -> Copies:
-        """The copies for these rows, fitted now or for an earlier teacher of the same kind."""
-        assert self._prepared is not None
-        needs, classes = self._prepared
-        known = _FITTED.setdefault(rows, {})
-        key = f"{self.fingerprint}|{classes}"
-        if key not in known:
-            known[key] = self._fit(rows, classes)
-        for member in known[key].members:
-            member.prepare(needs, classes)
-        return known[key]
-
-    def _fit(self, rows: Rows, classes: tuple[str, ...]) -> Copies:
+    def _fit(self, rows: Rows, needs: Needs, classes: tuple[str, ...]) -> Copies:
         from joblib import parallel_config
 
         began = time.perf_counter()
@@ -213,6 +198,8 @@ class CrossFitTeacher:
                     f"{took * self.folds:.0f} s (an estimate)",
                     stacklevel=2,
                 )
+        for member in members:
+            member.prepare(needs, classes)
         order = torch.argsort(ids)
         return Copies(members, ids[order], torch.from_numpy(part)[order], time.perf_counter() - began)
 
