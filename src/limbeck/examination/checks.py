@@ -18,6 +18,7 @@ from limbeck.examination.classes import class_order
 from limbeck.examination.content import Content, contents, size
 from limbeck.examination.duplicates import duplicates
 from limbeck.examination.label_noise import ROWS, label_noise
+from limbeck.examination.likeness import near_duplicates, pictures
 from limbeck.examination.rarity import rarity
 from limbeck.examination.temperature import temperature
 from limbeck.examination.values import values
@@ -68,7 +69,7 @@ def of_data(data: Data, task: Task, *, limited: bool) -> Digested:
     Args:
         data: The splits.
         task: Says what labels mean.
-        limited: Whether rows may be too many to be read.
+        limited: Whether rows may be too many to be read, and there is no time to look at pictures.
     """
     found = inputs.broken_numbers(data.splits()) if not limited or _small(data) else []
     if found:
@@ -94,6 +95,8 @@ def of_data(data: Data, task: Task, *, limited: bool) -> Digested:
         *duplicates(digests["train"], data.train),
         *rarity(data, task),
     ]
+    if not limited and pictures(data.splits()):
+        found += near_duplicates(data.splits(), digests)
     return Digested(digests, found)
 
 
