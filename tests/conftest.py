@@ -1,6 +1,9 @@
 """Fixtures that several test files use."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,3 +39,20 @@ def few(digits: Data) -> TensorRows:
 def good_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished teacher of about 96 % on digits, which nobody writes to."""
     return teacher_run(tmp_path_factory.mktemp("good") / "teacher")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 1 MB of room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if (
+        mount is None
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("this user may not mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)

@@ -70,3 +70,10 @@ def rows_by_id(data: Data) -> dict[int, tuple[bytes, str | None]]:
             name = data.classes[int(piece.labels[0])] if bool(piece.known[0]) else None
             found[number] = (piece.inputs.numpy().tobytes(), name)
     return found
+
+
+def fill_up(ballast: Path) -> None:
+    """Writes until the disk is full, which ends in an `OSError`."""
+    with open(ballast, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))

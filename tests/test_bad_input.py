@@ -4,15 +4,20 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from invented_runs import a_record, a_run
+from small_files import fill_up
 from small_runs import weights
 
 from limbeck.cli import main
-from limbeck.records import read_record
+from limbeck.errors import StorageError
+from limbeck.records import read_record, write_record
+from limbeck.reporting.html import report
 
 RECIPE = """\
 data: {source: digits, valid: 0.1, test: 0.2}
@@ -232,3 +237,46 @@ def test_a_full_disk_loses_nothing_that_was_complete(desk: Desk) -> None:
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert read_record(Path("run")).status == "finished"
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_after_training_keeps_the_weights(desk: Desk) -> None:
+    """The weights fit; then the record does not, then the report does not, then both do."""
+    command = [sys.executable, "-m", "limbeck", "distill", "mine.yaml", "--to", "run", "--quiet"]
+    trained: dict[Path, int] = {}
+    for most, missing in ((12_000, "run.json"), (45_000, "report.html")):
+        more = ["--resume"] if trained else []
+        full = subprocess.run(
+            [*command, *more], capture_output=True, text=True, check=False, preexec_fn=_small_files(most)
+        )
+        assert full.returncode == 8, full.stderr
+        assert f"the disk is full: {missing} could not be written" in full.stderr
+        assert "what was finished is kept" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert not list(Path("run").rglob("*.partial"))
+        now = {path: path.stat().st_mtime_ns for path in Path("run").rglob("*.safetensors")}
+        assert now == (trained or now)
+        trained = now
+    assert [path.name for path in trained] == ["student.safetensors"]
+    assert read_record(Path("run")).status == "finished"
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert Path("run/report.html").is_file()
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+def test_a_record_and_a_report_on_a_full_disk_are_the_old_ones(small_disk: Path, tmp_path: Path) -> None:
+    record = a_record(students=(0.9,), controls=(0.89,))
+    run = a_run(small_disk / "run", record)
+    report(run, to=run / "report.html")
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(OSError, match="No space"):
+        fill_up(small_disk / "ballast")
+    with pytest.raises(StorageError, match=r"the disk is full: run\.json"):
+        write_record(replace(record, name="long " * 3000), run)
+    with pytest.raises(StorageError, match=r"the disk is full: report\.html"):
+        report(run, to=run / "report.html")
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    (small_disk / "ballast").unlink()
+    write_record(replace(record, name="short"), run)
+    assert read_record(run).name == "short"

@@ -2,20 +2,20 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from small_files import fill_up
 from small_recordings import Wanted, bytes_of, live
 
 from limbeck.data.rows import TensorRows
-from limbeck.errors import Interrupted, RecordingError, StorageError, TeacherError
-from limbeck.recordings.folder import sole_writer
+from limbeck.errors import FolderInUse, Interrupted, StorageError, TeacherError
 from limbeck.recordings.store import Recording, verify
+from limbeck.storage import sole_writer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,7 +107,7 @@ def test_two_writers_at_once_are_refused_and_a_dead_one_is_not(few: TensorRows, 
     holds = """
 import sys, time
 from pathlib import Path
-from limbeck.recordings.folder import sole_writer
+from limbeck.storage import sole_writer
 with sole_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -116,7 +116,7 @@ with sole_writer(Path(sys.argv[1])):
     assert other.stdout is not None
     try:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(RecordingError, match=rf"is being written by another recorder \(process {other.pid}\)"):
+        with pytest.raises(FolderInUse, match=rf"is being written by another process \(process {other.pid}\)"):
             wanted.record()
     finally:
         other.kill()
@@ -125,31 +125,8 @@ with sole_writer(Path(sys.argv[1])):
     assert (wanted.to / "lock").exists()
     wanted.record()
     assert not (wanted.to / "lock").exists()
-    with sole_writer(wanted.to), pytest.raises(RecordingError, match=rf"process {os.getpid()}"):
+    with sole_writer(wanted.to), pytest.raises(FolderInUse, match=rf"another thread .*process {os.getpid()}"):
         wanted.record()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with 1 MB of room."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if (
-        mount is None
-        or subprocess.run(
-            [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("this user may not mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def fill_up(ballast: Path) -> None:
-    with open(ballast, "wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
 
 
 def test_a_disk_that_fills_up_keeps_the_finished_shards(few: TensorRows, tmp_path: Path, small_disk: Path) -> None:

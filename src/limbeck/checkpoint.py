@@ -1,10 +1,7 @@
 """Weights and checkpoints as one safetensors file each, written so that a kill leaves the old file or the new one."""
 
-import contextlib
-import errno
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from limbeck.errors import RunError, StorageError
+from limbeck.errors import RunError
+from limbeck.storage import write_whole
 
 _FACTS = "limbeck"
-
-
-@contextlib.contextmanager
-def storage(path: Path) -> Iterator[None]:
-    """Turns what the operating system says about writing `path` into an error a person can act on.
-
-    Raises:
-        StorageError: When the disk is full or cannot be written.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space" in str(error)
-        raise StorageError(
-            f"{path} could not be written: {'the disk is full' if full else error}",
-            remedy="free some space and run the same command with --resume; what was complete before is kept",
-        ) from error
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary path that becomes `path` when the block ends well and is removed when it does not.
-
-    Raises:
-        StorageError: When the disk is full or cannot be written; what stood at `path` before still does.
-    """
-    temporary = path.with_name(path.name + ".partial")
-    with storage(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -67,10 +23,12 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
         path: The file; its folder is made.
         tensors: Named tensors of any device and memory layout; they are stored contiguous.
         facts: Anything JSON can hold.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written; what stood at `path` before still does.
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with written_whole(path) as temporary:
-        temporary.write_bytes(serialised(plain, metadata={_FACTS: json.dumps(facts)}))
+    write_whole(path, serialised(plain, metadata={_FACTS: json.dumps(facts)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

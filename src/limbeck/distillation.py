@@ -14,7 +14,7 @@ from limbeck.recipe import DataSpec, Recipe
 from limbeck.records import SeedResult
 from limbeck.reporting.html import report
 from limbeck.run import Run
-from limbeck.training.engine import threads
+from limbeck.training.engine import main_process, threads
 from limbeck.workshop import Given, Workshop
 
 DATA_KEYS = tuple(key for key in DataSpec.model_fields if key not in ("source", "valid", "test", "seed"))
@@ -93,9 +93,11 @@ def run_recipe(
 
     Raises:
         LimbeckError: When anything does not fit, before training starts.
+        FolderInUse: When another process is writing to the run's folder.
         Interrupted: After Ctrl-C or SIGTERM, with everything saved.
     """
-    with torch.random.fork_rng():  # whatever is drawn in here, the caller's generators stay where they are
+    # Whatever is drawn in here, the caller's generators stay where they are.
+    with torch.random.fork_rng(), runfolder.held(recipe.folder, writes=main_process()):
         return _run(recipe, given or Given(), resume, progress or Silent(), resume_command)
 
 
@@ -124,7 +126,8 @@ def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress, resume_c
             shop.write("interrupted", results)
             raise
         run = shop.finish(results)
-    report(folder, to=folder / "report.html")
+    if shop.accelerator.is_main_process:
+        report(folder, to=folder / "report.html")
     return run
 
 

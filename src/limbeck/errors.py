@@ -67,6 +67,12 @@ class RunError(LimbeckError):
     exit_code = 6
 
 
+class FolderInUse(LimbeckError):
+    """A folder of a run or a recording that another process, or another thread, is writing to."""
+
+    exit_code = 6
+
+
 class RecordingError(LimbeckError):
     """A recording that is torn, or was made of another teacher, data set or augmentation."""
 

@@ -22,11 +22,11 @@ from limbeck.data.rows import Rows
 from limbeck.errors import Interrupted, TeacherError, TeacherStopped
 from limbeck.inquiry import Asked, asked_of, first_look
 from limbeck.objective import Needs
-from limbeck.recordings.folder import sole_writer
 from limbeck.recordings.index import Index
 from limbeck.recordings.integrity import compare_index
 from limbeck.recordings.manifest import Manifest, Place, refuse_other
 from limbeck.recordings.writer import Share, Writer, begun_manifest, conclude
+from limbeck.storage import sole_writer
 from limbeck.task import Task
 from limbeck.teachers.protocol import Forgiven, Teacher
 
@@ -83,8 +83,9 @@ def record(
 
     Raises:
         RecipeError: When `keep` cannot be read.
-        RecordingError: When the folder holds something else, is written to by another process, or is damaged; or when
-            answers kept like this could not serve the needs.
+        RecordingError: When the folder holds something else or is damaged, or when answers kept like this could not
+            serve the needs.
+        FolderInUse: When another process is writing to the folder.
         TeacherError: When the teacher cannot serve the needs, says no finite numbers, or was changed meanwhile.
         TeacherStopped: When the teacher went silent too often, after what was done has been saved.
         StorageError: When the disk is full or cannot be written; finished shards are kept.

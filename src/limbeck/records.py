@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from limbeck.errors import RunError, did_you_mean
+from limbeck.storage import write_text
 
 SCHEMA = 1
 
@@ -112,10 +113,12 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def write_record(record: RunRecord, folder: Path) -> None:
-    """Writes `run.json` so that a kill leaves either the old file or the new one."""
-    temporary = folder / "run.json.partial"
-    temporary.write_text(json.dumps(asdict(record), indent=1, allow_nan=True), encoding="utf-8")
-    temporary.replace(folder / "run.json")
+    """Writes `run.json` so that a kill or a full disk leaves either the old file or the new one.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written.
+    """
+    write_text(folder / "run.json", json.dumps(asdict(record), indent=1, allow_nan=True))
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -1,6 +1,7 @@
 """Where a run lives on disk: a new folder, or the one that is resumed."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from os.path import abspath
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,31 @@ from limbeck.errors import RunError
 from limbeck.grammar import parse_call
 from limbeck.recipe import Recipe
 from limbeck.records import read_record
+from limbeck.storage import leftover, sole_writer
 
 RECIPE = "recipe.yaml"
 
 # Not compared key by key: names and places, where a run is trained and watched, and what has an order of its own.
 _FREE = {"name", "to", "task", "device", "trackers", "seed", "seeds", "budget", "chain"}
+
+
+@contextmanager
+def held(folder: Path, *, writes: bool) -> Iterator[None]:
+    """Keeps a folder of one run, or of several, for this process while the block runs; looks come after it is held.
+
+    Args:
+        folder: It is made where it is missing, and gone again where nothing was written.
+        writes: False in all processes of one launch but the main one, which holds the folder for them.
+
+    Raises:
+        FolderInUse: When another process is writing there.
+        RunError: When it is a file.
+        StorageError: When it cannot be made.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file", expected="a new folder", remedy=f"another place: --to {folder}-2")
+    with sole_writer(folder) if writes else nullcontext():
+        yield
 
 
 def started(folder: Path) -> bool:
@@ -30,12 +51,8 @@ def finished(folder: Path) -> bool:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raises `RunError` when a folder holds something already, and says how to go on."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunError(f"{folder} is a file", expected="a new folder", remedy=f"another place: --to {folder}-2")
-    if not any(folder.iterdir()):
+    """Raises `RunError` when a folder holds more than a killed beginning, and says how to go on."""
+    if not folder.exists() or all(map(leftover, folder.iterdir())):
         return
     elsewhere, again = f"another place: --to {folder}-2", "--resume goes on with it"
     if (folder / "run.json").is_file():

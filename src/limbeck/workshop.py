@@ -19,7 +19,6 @@ from limbeck.catalog.models import Shape, model, seeds_of
 from limbeck.catalog.objectives import objective as find_objective
 from limbeck.catalog.tasks import task as find_task
 from limbeck.catalog.teachers import teacher as find_teacher
-from limbeck.checkpoint import write_text, written_whole
 from limbeck.data.augment import Augmentation, parse
 from limbeck.data.loader import batches
 from limbeck.data.source import Data
@@ -39,6 +38,7 @@ from limbeck.recipe import Recipe
 from limbeck.records import Finding, Panel, RunRecord, Scores, SeedResult, write_record
 from limbeck.run import Run
 from limbeck.signals import Batch
+from limbeck.storage import copy_whole, write_text
 from limbeck.task import Task
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.protocol import Teacher
@@ -107,6 +107,8 @@ class Workshop:
 
     def preflight(self) -> None:
         """Finds what is wrong before anything is written or trained."""
+        # Each process of a launch has looked at the folder before one of them writes to it.
+        self.accelerator.wait_for_everyone()
         found = before_data(self.data, self.task)
         self.findings = [*found, *before_run(self.case())]
 
@@ -130,6 +132,9 @@ class Workshop:
             self.recipe = self.archive().settled(lesson.teacher, lesson.objective.needs(), self.folder)
         if self.accelerator.is_main_process:
             write_text(self.folder / runfolder.RECIPE, self.recipe.yaml())
+        self.accelerator.wait_for_everyone()
+        # Each process measured for itself, and all train by what the main one found.
+        self.recipe = Recipe.read(self.folder / runfolder.RECIPE)
         self.write("running", [])
 
     def follow(self) -> None:
@@ -173,8 +178,7 @@ class Workshop:
         place = self._seed_folder(chosen.seed)
         if place != self.folder and self.accelerator.is_main_process:
             for path in place.glob("*.safetensors"):
-                with written_whole(self.folder / path.name) as temporary:
-                    temporary.write_bytes(path.read_bytes())
+                copy_whole(path, self.folder / path.name)
         self.accelerator.wait_for_everyone()
         if (teacher := self.teacher(chosen.seed)) is not None:
             # Where each seed has a teacher of its own, the one shown is the chosen seed's.
@@ -238,11 +242,8 @@ class Workshop:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             if given is None:
-                built = model(self.recipe.student, self.shape)
-            elif isinstance(given, torch.nn.Module):
-                built = model(copy.deepcopy(given), self.shape)
-            else:
-                built = model(given(), self.shape)
+                given = self.recipe.student
+            built = model(copy.deepcopy(given) if isinstance(given, str | torch.nn.Module) else given(), self.shape)
         built.align(self.data.classes)
         return built.to(self.accelerator.device)
 

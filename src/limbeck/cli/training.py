@@ -116,6 +116,7 @@ def compare(
 ) -> None:
     """Hold methods against each other: one teacher, one recording, the same student for each of them."""
     from limbeck.plans.comparison import compare as held_against_each_other
+    from limbeck.training.engine import main_process
 
     screen = Screen.of(context)
     read = _read(recipe, changes, to)
@@ -125,6 +126,8 @@ def compare(
         found = held_against_each_other(
             read, resume=resume, workers=workers, progress=progress, resume_command=again, command=f"limbeck {typed}"
         )
+    if not main_process():
+        return
     screen.show(found.page.read_text(encoding="utf-8"), f"page: {found.page}")
     screen.answer(
         {"folder": found.folder, "page": found.page, "ranking": found.ranking, "failures": dict(found.failures)}
@@ -177,7 +180,10 @@ def _end(runs: "Sequence[Run]", folder: Path, screen: Screen, *, only_last: bool
     """Writes one report of several runs (each has its own already), then shows what was found and where it lies."""
     from limbeck.reporting.html import report
     from limbeck.reporting.table import headline_table
+    from limbeck.training.engine import main_process
 
+    if not main_process():
+        return
     together = folder / "report.html"
     if len(runs) > 1:
         report(*(run.folder for run in runs), to=together)

@@ -9,7 +9,8 @@ from limbeck.errors import RecipeError
 from limbeck.progress import Progress, Silent
 from limbeck.recipe import Recipe
 from limbeck.run import Run
-from limbeck.runfolder import refuse_existing
+from limbeck.runfolder import held, refuse_existing
+from limbeck.training.engine import main_process
 
 
 def chain(
@@ -31,16 +32,18 @@ def chain(
     """
     if not models:
         raise RecipeError("the chain is empty", expected="at least one model")
-    if not resume:
-        refuse_existing(Path(to))
     runs: list[Run] = []
     teacher: Any = as_distill.pop("teacher", None)
-    for number, entry in enumerate(models):
-        link = dict(entry) if isinstance(entry, Mapping) else {"student": entry}
-        student = link.pop("student")
-        run = distill(teacher, student, data, **{**as_distill, "to": Path(to) / f"{number}", "resume": resume, **link})
-        teacher = run.folder if isinstance(student, str) else run.student(_bare(student))
-        runs.append(run)
+    with held(Path(to), writes=main_process()):
+        if not resume:
+            refuse_existing(Path(to))
+        for number, entry in enumerate(models):
+            link = dict(entry) if isinstance(entry, Mapping) else {"student": entry}
+            student = link.pop("student")
+            place = Path(to) / f"{number}"
+            run = distill(teacher, student, data, **{**as_distill, "to": place, "resume": resume, **link})
+            teacher = run.folder if isinstance(student, str) else run.student(_bare(student))
+            runs.append(run)
     return runs
 
 
@@ -58,15 +61,21 @@ def run_chain(
     Raises:
         RecipeError: When the recipe has no links.
         RunError: When a link was begun or finished with another recipe.
+        FolderInUse: When another process is writing to the chain's folder.
     """
     links = recipe.links()
     if not links:
         raise RecipeError(
             "the recipe has no chain", expected="the key chain: a list of links", remedy="limbeck distill"
         )
-    if not resume:
-        refuse_existing(recipe.folder)
-    watcher = progress or Silent()
+    with held(recipe.folder, writes=main_process()):
+        if not resume:
+            refuse_existing(recipe.folder)
+        return linked(links, resume=resume, watcher=progress or Silent(), resume_command=resume_command)
+
+
+def linked(links: Sequence[Recipe], *, resume: bool, watcher: Progress, resume_command: str) -> list[Run]:
+    """Runs the links of a chain in order, in a folder that the caller holds; as `run_chain`."""
     runs = []
     for number, link in enumerate(links, start=1):
         watcher.say(f"link {number} of {len(links)}: {link.student} in {link.folder}")

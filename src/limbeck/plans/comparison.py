@@ -11,17 +11,18 @@ from typing import Literal
 
 from limbeck.catalog.objectives import objective
 from limbeck.catalog.tasks import task
-from limbeck.checkpoint import write_text
 from limbeck.distillation import RESUME, run_recipe
 from limbeck.errors import LimbeckError, RecipeError, TrainingError
 from limbeck.objective import Needs
-from limbeck.plans.chain import run_chain
+from limbeck.plans.chain import linked
 from limbeck.progress import Progress, Silent
 from limbeck.recipe import Comparison, Recipe
 from limbeck.records import RunRecord, read_record
 from limbeck.reporting.methods import methods_page
 from limbeck.reporting.ranking import Ranking, ranking
-from limbeck.runfolder import refuse_existing
+from limbeck.runfolder import held, refuse_existing
+from limbeck.storage import write_text
+from limbeck.training.engine import main_process
 from limbeck.workshop import Given, Workshop
 
 
@@ -64,6 +65,7 @@ def compare(
         LimbeckError: When a method, the teacher or the data do not fit, before any method is trained.
         TrainingError: When the baseline cannot be trained.
         RunError: When a run in the folder was begun with another recipe.
+        FolderInUse: When another process is writing to the folder.
         Interrupted: After Ctrl-C, with everything saved.
     """
     if not isinstance(recipe, Recipe):
@@ -71,18 +73,19 @@ def compare(
     spec = recipe.compare
     if spec is None:
         raise RecipeError("the recipe compares nothing", expected="the key compare", remedy="limbeck distill")
-    if not resume:
-        refuse_existing(recipe.folder)
     watcher = progress or Silent()
-    base = _base(recipe, workers)
-    needs = _needs(spec)
-    if recipe.chain:
-        links = recipe.replace(compare=None, to=str(recipe.folder))
-        taught = run_chain(links, resume=True, progress=watcher, resume_command=resume_command)
-        base = base.replace(teacher=str(taught[-1].folder))
-    base = _recorded(base, spec, needs, recipe.record or 1, watcher, resume_command)
-    found, failures = _stages(base, spec, workers, watcher, resume_command)
-    return _written(recipe, spec, found, failures, command)
+    with held(recipe.folder, writes=main_process()):
+        if not resume:
+            refuse_existing(recipe.folder)
+        base = _base(recipe, workers)
+        needs = _needs(spec)
+        if recipe.chain:
+            links = recipe.replace(compare=None, to=str(recipe.folder)).links()
+            taught = linked(links, resume=True, watcher=watcher, resume_command=resume_command)
+            base = base.replace(teacher=str(taught[-1].folder))
+        base = _recorded(base, spec, needs, recipe.record or 1, watcher, resume_command)
+        found, failures = _stages(base, spec, workers, watcher, resume_command)
+        return _written(recipe, spec, found, failures, command)
 
 
 def _stages(
@@ -222,8 +225,8 @@ def _written(
     ranked = _ranked(found, spec)
     teacher = read_record(recipe.links()[-1].folder) if recipe.chain else None
     page = spec.results or recipe.folder / "methods.md"
-    page.parent.mkdir(parents=True, exist_ok=True)
     records = [record for several in found.values() for record in several]
     name = recipe.name or recipe.folder.name
-    write_text(page, methods_page(name, ranked, records, teacher=teacher, failures=failures, command=command))
+    if main_process():
+        write_text(page, methods_page(name, ranked, records, teacher=teacher, failures=failures, command=command))
     return Compared(recipe.folder, ranked, page, failures)

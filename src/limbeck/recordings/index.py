@@ -10,9 +10,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from limbeck.errors import RecordingError
-from limbeck.recordings.folder import write_atomically
 from limbeck.recordings.manifest import INDEX, Shard
 from limbeck.recordings.shards import opened
+from limbeck.storage import write_whole
 
 _IDS = "ids"
 _TABLE = "table:"
@@ -54,7 +54,7 @@ class Index:
         """
         tables = {_TABLE + name: table.contiguous() for name, table in self.tables.items()}
         content = save({_IDS: self.ids, **tables})
-        write_atomically(folder / INDEX, content)
+        write_whole(folder / INDEX, content)
         return Shard(len(content), hashlib.sha256(content).hexdigest())
 
     def positions(self, ids: Int[Tensor, " rows"], folder: Path) -> Int[Tensor, " rows"]:

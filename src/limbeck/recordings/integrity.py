@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from limbeck.errors import RecordingError
-from limbeck.recordings.folder import write_atomically
 from limbeck.recordings.manifest import INDEX, Manifest, Place, Shard
 from limbeck.recordings.shards import sha256
+from limbeck.storage import write_whole
 
 
 def note(folder: Path, place: Place, shard: Shard) -> None:
@@ -17,7 +17,7 @@ def note(folder: Path, place: Place, shard: Shard) -> None:
     Raises:
         StorageError: When the disk is full or cannot be written.
     """
-    write_atomically(folder / place.note, json.dumps(asdict(shard)).encode())
+    write_whole(folder / place.note, json.dumps(asdict(shard)).encode())
 
 
 def finished(folder: Path, manifest: Manifest) -> dict[str, Shard]:

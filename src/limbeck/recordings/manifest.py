@@ -10,7 +10,7 @@ from typing import Any
 
 from limbeck.errors import RecordingError
 from limbeck.recordings.columns import Column
-from limbeck.recordings.folder import write_atomically
+from limbeck.storage import write_whole
 
 SCHEMA = 2
 FILE = "manifest.json"
@@ -133,7 +133,7 @@ class Manifest:
             StorageError: When the disk is full or cannot be written.
         """
         raw = {**asdict(self), "complete": self.complete}
-        write_atomically(folder / FILE, json.dumps(raw, indent=1, sort_keys=True).encode())
+        write_whole(folder / FILE, json.dumps(raw, indent=1, sort_keys=True).encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

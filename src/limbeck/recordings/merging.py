@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from limbeck.errors import RecordingError
-from limbeck.recordings.folder import copy_atomically, refuse_full_disk, sole_writer
 from limbeck.recordings.integrity import compare, finished, note
 from limbeck.recordings.manifest import INDEX, Manifest, read_manifest, refuse_other
 from limbeck.recordings.store import note_seconds, seconds_noted
 from limbeck.recordings.writer import begun_manifest, conclude
+from limbeck.storage import copy_whole, refuse_full_disk, sole_writer
 
 
 def merge(parts: Sequence[Path | str], to: Path | str) -> Manifest:
@@ -45,7 +45,7 @@ def merge(parts: Sequence[Path | str], to: Path | str) -> Manifest:
     with sole_writer(target):
         begun = begun_manifest(target)
         if begun is None:
-            copy_atomically(folders[0] / INDEX, target / INDEX)
+            copy_whole(folders[0] / INDEX, target / INDEX)
             replace(first, shards={}).write(target)
         else:
             refuse_other(begun.identity, first.identity, target)
@@ -63,5 +63,5 @@ def _copy(folder: Path, manifest: Manifest, target: Path) -> None:
     refuse_full_disk(target, sum(shard.bytes for shard in missing.values()))
     for place in manifest.places():
         if place.file in missing:
-            copy_atomically(folder / place.file, target / place.file)
+            copy_whole(folder / place.file, target / place.file)
             note(target, place, missing[place.file])

@@ -14,11 +14,11 @@ from torch import Tensor
 from limbeck.errors import RecipeError, RecordingError
 from limbeck.recordings import form, shards
 from limbeck.recordings.columns import Stored, taken
-from limbeck.recordings.folder import write_atomically
 from limbeck.recordings.index import Index
 from limbeck.recordings.integrity import compare, compare_index, finished
 from limbeck.recordings.manifest import Manifest, Place, read_manifest
 from limbeck.signals import Signals
+from limbeck.storage import write_whole
 
 _TIMING = "timing.json"
 
@@ -212,7 +212,7 @@ def note_seconds(folder: Path, seconds: float) -> None:
     Raises:
         StorageError: When the disk is full or cannot be written.
     """
-    write_atomically(folder / _TIMING, json.dumps({"seconds": round(seconds, 3)}).encode())
+    write_whole(folder / _TIMING, json.dumps({"seconds": round(seconds, 3)}).encode())
 
 
 def seconds_noted(folder: Path, unknown: float) -> float:

@@ -11,16 +11,16 @@ from torch import Tensor
 from limbeck.errors import RecordingError
 from limbeck.recordings import columns, form, shards
 from limbeck.recordings.columns import Stored
-from limbeck.recordings.folder import LOCK, TEMPORARY, refuse_full_disk, write_atomically
 from limbeck.recordings.index import Index
 from limbeck.recordings.integrity import compare, finished, note
 from limbeck.recordings.manifest import FILE, INDEX, Manifest, Place, Shard, read_manifest
 from limbeck.recordings.store import note_seconds, seconds_noted, silent
 from limbeck.signals import Batch, Signals
+from limbeck.storage import LOCK, PARTIAL, refuse_full_disk, write_whole
 
 _DIGEST = 32
 # What a writer killed before its first manifest may leave.
-_FIRST_FILES = {LOCK, FILE + TEMPORARY, INDEX, INDEX + TEMPORARY}
+_FIRST_FILES = {LOCK, FILE + PARTIAL, INDEX, INDEX + PARTIAL}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Share:
 
 
 class Writer:
-    """Writes the shards of a share that are not finished yet. The caller holds the folder (`folder.sole_writer`).
+    """Writes the shards of a share that are not finished yet. The caller holds the folder (`storage.sole_writer`).
 
     Args:
         folder: Where.
@@ -118,14 +118,14 @@ class Writer:
         """Saves the rows of a shard in work."""
         if self._pieces:
             content = shards.encode(columns.joined(self._pieces))
-            write_atomically(self.folder / place.unfinished, hashlib.sha256(content).digest() + content)
+            write_whole(self.folder / place.unfinished, hashlib.sha256(content).digest() + content)
             self._note_time()
         self._saved = time.monotonic()
 
     def finish(self, place: Place) -> None:
         """Writes a shard whose rows have all been added, and notes beside it that it is finished."""
         content = shards.encode(columns.joined(self._pieces))
-        write_atomically(self.folder / place.file, content)
+        write_whole(self.folder / place.file, content)
         shard = Shard(len(content), hashlib.sha256(content).hexdigest())
         note(self.folder, place, shard)
         self.finished[place.file], self._pieces = shard, []

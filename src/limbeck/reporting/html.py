@@ -1,18 +1,17 @@
 """The HTML report: one file that needs no network and no script, from what run folders hold."""
 
-import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from limbeck.errors import RunError, StorageError
+from limbeck.errors import RunError
 from limbeck.reporting.comparison import compare
 from limbeck.reporting.headline import NAMES
 from limbeck.reporting.page import read_page
+from limbeck.storage import write_text
 
 
 @runtime_checkable
@@ -64,28 +63,11 @@ def report(*runs: Path | str | HasFolder, to: Path | str) -> Path:
         style=style,
     )
     path = Path(to)
-    return _written(text, path / "report.html" if path.is_dir() else path)
+    path = path / "report.html" if path.is_dir() else path
+    write_text(path, text)
+    return path
 
 
 def _tied(text: str) -> str:
     # A line that starts with a lone unit is hard to read on a phone.
     return re.sub(r"(?<=\d) (?=(?:%|points|nats|ms|kB|MB|GB)(?:\W|$))", "\N{NO-BREAK SPACE}", text)
-
-
-def _written(text: str, path: Path) -> Path:
-    # A kill, or a full disk, leaves either the old report or the new one.
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise StorageError(
-            f"the report cannot be written to {path}: {error.strerror or error}", remedy="another place with `to`"
-        ) from error
-    return path

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import get_int_from_env
 
 from limbeck.errors import RecipeError
 
@@ -21,6 +22,14 @@ def threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def main_process() -> bool:
+    """Whether this is the process that writes, of those that one launcher started; known before they have met.
+
+    It reads what torchrun, accelerate or MPI left in the environment, as accelerate does when the processes meet.
+    """
+    return bool(get_int_from_env(["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"], 0) == 0)
 
 
 def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:

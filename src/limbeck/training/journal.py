@@ -8,7 +8,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from limbeck.checkpoint import storage, write_text
+from limbeck.storage import guarded, write_text
 
 
 class Journal:
@@ -29,7 +29,7 @@ class Journal:
         self._accelerator, self._writes = accelerator, writes
         self.entries: list[dict[str, Any]] = []
         if writes:
-            with storage(path):
+            with guarded(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
 
     def rewind(self, step: int) -> None:
@@ -65,7 +65,7 @@ class Journal:
             return
         entry = {"event": event, "who": self.who, "seed": self.seed, "step": step, "epoch": round(epoch, 4), **facts}
         self.entries.append(entry)
-        with storage(self.path), self.path.open("a", encoding="utf-8") as file:
+        with guarded(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         if self._accelerator.trackers:
             self._accelerator.log(_flat(f"{self.who}/{self.seed}/{event}", facts), step=step)
