@@ -88,9 +88,9 @@ def test_the_same_call_writes_the_same_bytes_and_tells_what_it_cost(few: TensorR
     recording = Recording(first)
     assert recording.bytes == sum(path.stat().st_size for path in first.glob("*.safetensors"))
     assert 0 < recording.seconds < 60
-    assert calls[0] == (32, 400)
+    assert calls[:2] == [(0, 400), (32, 400)]
     assert calls[-1] == (400, 400)
-    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
     assert sorted(path.name for path in first.iterdir() if path.suffix != ".safetensors") == [
         "manifest.json",
         "timing.json",

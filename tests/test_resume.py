@@ -49,7 +49,7 @@ class Stopping(Silent):
     def __init__(self, who: str, step: int, number: signal.Signals) -> None:
         self.who, self.at, self.number, self.now = who, step, number, ""
 
-    def start(self, who: str, steps: int) -> None:
+    def start(self, who: str, steps: int, unit: str = "steps") -> None:
         self.now = who
 
     def step(self, step: int, loss: float, shares: Mapping[str, float], rows_per_second: float, left: float) -> None:

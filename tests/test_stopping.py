@@ -139,7 +139,7 @@ class _Stop(Silent):
 
     trainings = 0
 
-    def start(self, who: str, steps: int) -> None:
+    def start(self, who: str, steps: int, unit: str = "steps") -> None:
         self.trainings += 1
 
     def step(self, step: int, loss: float, shares: Mapping[str, float], rows_per_second: float, left: float) -> None:

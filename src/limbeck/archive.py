@@ -1,6 +1,5 @@
 """How a run's teacher is recorded: how many views of each row, in what form, and by which of the run's processes."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from limbeck.data.source import Data
 from limbeck.errors import RecipeError
 from limbeck.inquiry import asked_of, views_that_fit
 from limbeck.objective import Needs
-from limbeck.progress import Progress
+from limbeck.progress import Progress, RowsDone
 from limbeck.recipe import Recipe
 from limbeck.recorder import record
 from limbeck.recordings.writer import Share
@@ -81,7 +80,6 @@ class Archive:
             place: Where.
             share: Which shards, where only a share of the recording is made here.
         """
-        self.watcher.start(f"recording {teacher.name}", len(self.data.train) * self.views)
         several = share is None and self.accelerator.num_processes > 1
         made = record(
             teacher,
@@ -97,7 +95,7 @@ class Archive:
             device=self.accelerator.device,
             share=Share(self.accelerator.process_index, self.accelerator.num_processes) if several else share,
             together=self.accelerator.wait_for_everyone if several else None,
-            progress=lambda done, total: self.watcher.step(done, math.nan, {}, 0.0, math.nan),
+            progress=RowsDone(self.watcher, f"recording {teacher.name}"),
         )
         self.watcher.done()
         return made

@@ -1,6 +1,9 @@
 """What training tells whoever watches: a protocol, and the watcher who says nothing."""
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 
@@ -8,12 +11,13 @@ from typing import Protocol, runtime_checkable
 class Progress(Protocol):
     """A watcher of long work; its calls are cheap, and training may make one at every step."""
 
-    def start(self, who: str, steps: int) -> None:
+    def start(self, who: str, steps: int, unit: str = "steps") -> None:
         """A new piece of work begins.
 
         Args:
             who: What is being made, such as "student, seed 0" or "recording".
             steps: How many steps it will take; 0 when that is not known yet.
+            unit: What a step is, as a plural.
         """
         ...
 
@@ -43,7 +47,7 @@ class Progress(Protocol):
 class Silent:
     """A watcher who says nothing."""
 
-    def start(self, who: str, steps: int) -> None:
+    def start(self, who: str, steps: int, unit: str = "steps") -> None:
         """Says nothing."""
 
     def step(
@@ -56,3 +60,36 @@ class Silent:
 
     def done(self) -> None:
         """Says nothing."""
+
+
+@dataclass
+class RowsDone:
+    """Tells a watcher of work that counts rows, such as a recording; is called with the rows done and those in total.
+
+    The first call says what an earlier sitting had done: nothing, some, or all.
+
+    Args:
+        watcher: Who is told.
+        who: What is being made.
+        clock: Seconds from any beginning.
+    """
+
+    watcher: Progress
+    who: str
+    clock: Callable[[], float] = time.monotonic
+    _begun: tuple[int, float] | None = field(default=None, init=False)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Says how far the work has come."""
+        if self._begun is not None:
+            first, since = self._begun
+            speed = (done - first) / max(self.clock() - since, 1e-9)
+            self.watcher.step(done, math.nan, {}, speed, (total - done) / speed if speed else math.nan)
+            return
+        self._begun = done, self.clock()
+        if done == total:
+            self.watcher.say(f"{self.who}: found finished, {total:,} rows")
+            return
+        self.watcher.start(self.who, total, "rows")
+        if done:
+            self.watcher.say(f"{self.who}: going on after {done:,} of {total:,} rows")

@@ -76,7 +76,8 @@ def record(
             `recordings.merging`), or, with `together`, into this one.
         together: Waits for the other processes that call this for the same folder; the first share's begins and
             concludes the recording.
-        progress: Called after every batch with the rows done, all views counted, and the rows in total.
+        progress: Called with the rows of the share that are done, all views counted, and all rows of the share: when a
+            shard is begun, after every batch, and once where the share was finished already.
 
     Returns:
         The recording's folder, for `RecordedTeacher` and `Recording` (which knows the bytes and the seconds it took).
@@ -160,7 +161,11 @@ class Work:
             _warn_other_machine(manifest, self.asked.device)
         if isinstance(self.asked.teacher, Forgiven):
             self.asked.teacher.recall(writer.silent())
-        for place in writer.places():
+        places = writer.places()
+        if self.progress is not None and not places:
+            total = sum(place.rows for place in share.places(manifest))
+            self.progress(total, total)
+        for place in places:
             self._shard(writer, place)
             _refuse_moved(self.asked, manifest.identity.teacher)
             writer.finish(place)
@@ -172,6 +177,8 @@ class Work:
         total = sum(each.rows for each in writer.share.places(writer.manifest))
         before = total - sum(left.rows for left in writer.places())
         saved = writer.begin(place)
+        if self.progress is not None:
+            self.progress(before + saved, total)
         if isinstance(asked.teacher, Forgiven):
             asked.teacher.recall(writer.silent_here(place))
         try:

@@ -44,14 +44,14 @@ def state(loss: float, shares: Mapping[str, float], rows_per_second: float, seco
 class _Work:
     """The piece of work that was started last."""
 
-    def __init__(self, who: str, steps: int, now: float) -> None:
-        self.who, self.steps, self.started = who, steps, now
+    def __init__(self, who: str, steps: int, unit: str, now: float) -> None:
+        self.who, self.steps, self.unit, self.started = who, steps, unit, now
         self.step, self.loss = 0, math.nan
 
     def ended(self, now: float) -> str:
         """One line for the record."""
         loss = f", loss {self.loss:.3g}" if math.isfinite(self.loss) else ""
-        return f"{self.who}: {self.step:,} steps in {duration(now - self.started)}{loss}"
+        return f"{self.who}: {self.step:,} {self.unit} in {duration(now - self.started)}{loss}"
 
 
 class Lines:
@@ -67,12 +67,12 @@ class Lines:
         self.work: _Work | None = None
         self.last_seconds, self.last_step = 0.0, 0
 
-    def start(self, who: str, steps: int) -> None:
+    def start(self, who: str, steps: int, unit: str = "steps") -> None:
         """Says what begins."""
         self.done()
         self.last_seconds, self.last_step = self.clock(), 0
-        self.work = _Work(who, steps, self.last_seconds)
-        self.say(f"{who}: {steps:,} steps" if steps else who)
+        self.work = _Work(who, steps, unit, self.last_seconds)
+        self.say(f"{who}: {steps:,} {unit}" if steps else who)
 
     def step(
         self, step: int, loss: float, shares: Mapping[str, float], rows_per_second: float, seconds_left: float
@@ -87,7 +87,8 @@ class Lines:
             return
         self.last_seconds, self.last_step = self.clock(), step
         of = f" of {self.work.steps:,}" if self.work.steps else ""
-        self.say(f"{self.work.who}: step {step:,}{of}, {state(loss, shares, rows_per_second, seconds_left)}")
+        unit = self.work.unit.removesuffix("s")
+        self.say(f"{self.work.who}: {unit} {step:,}{of}, {state(loss, shares, rows_per_second, seconds_left)}")
 
     def say(self, message: str) -> None:
         """Writes one line."""
@@ -113,10 +114,10 @@ class Line:
         self.work: _Work | None = None
         self.live: Live | None = None
 
-    def start(self, who: str, steps: int) -> None:
+    def start(self, who: str, steps: int, unit: str = "steps") -> None:
         """Opens the line."""
         self.done()
-        self.work = _Work(who, steps, self.clock())
+        self.work = _Work(who, steps, unit, self.clock())
         self.live = Live(Text(f"{who} ..."), console=self.console, transient=True, refresh_per_second=8)
         self.live.start()
 
