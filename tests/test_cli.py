@@ -18,7 +18,7 @@ from rich.console import Console
 from limbeck.catalog.models import students
 from limbeck.cli import main
 from limbeck.cli.progress import Line, Lines, duration
-from limbeck.progress import Progress, Silent
+from limbeck.progress import Progress, RowsDone, Silent
 
 RECIPE = """
 data: {source: digits, valid: 0.1, test: 0.2}
@@ -282,16 +282,33 @@ def test_wrong_usage_is_two(arguments: list[str], capsys: pytest.CaptureFixture[
     assert any(word in "".join(capsys.readouterr()) for word in ("Usage", "No such", "Missing"))
 
 
-def test_help_needs_no_torch() -> None:
-    """Help and a mistake in a recipe must answer at once."""
-    code = (
-        "import sys\nfrom limbeck.cli import main\n"
-        "try:\n    main(sys.argv[1:])\nfinally:\n    assert not {'torch', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+CHARTS = ["matplotlib", "triton"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "unwanted"),
+    [
+        (["--help"], 0, ["torch", "numpy", "sklearn", *CHARTS]),
+        (["version"], 0, ["torch", "numpy", "sklearn", *CHARTS]),
+        (["distill", "none.yaml"], 2, ["torch", "numpy", "sklearn", *CHARTS]),
+        # Methods are torch modules, and a mistake in one is found where they are.
+        (["methods"], 0, ["sklearn", "accelerate", *CHARTS]),
+        (["distill", "r.yaml"], 5, CHARTS),
+    ],
+)
+def test_help_and_a_mistake_load_nothing_they_do_not_need(
+    tmp_path: Path, arguments: list[str], code: int, unwanted: list[str]
+) -> None:
+    (tmp_path / "r.yaml").write_text("data: digits\nstudent: mlp(size=8)\nobjective: lables\nto: run\n")
+    program = (
+        "import sys\nfrom limbeck.cli import main\ntry:\n    main(sys.argv[1:])\n"
+        f"finally:\n    loaded = sorted({set(unwanted)!r} & set(sys.modules))\n    assert not loaded, loaded\n"
     )
-    for arguments, expected in ((["--help"], 0), (["version"], 0), (["distill", "none.yaml"], 2)):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == expected, done.stderr
-        assert "AssertionError" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "AssertionError" not in done.stderr, done.stderr
+    assert done.returncode == code, done.stderr
 
 
 class Clock:
@@ -329,6 +346,33 @@ def test_a_short_training_says_little() -> None:
     lines.done()
     lines.done()
     assert text.getvalue().splitlines() == ["student: 100 steps", "student: 100 steps in 1 s"]
+
+
+def test_a_recording_counts_rows_and_says_where_it_begins() -> None:
+    text, clock = io.StringIO(), Clock()
+    lines = Lines(Console(file=text, width=200), clock)
+    new, half, whole = (RowsDone(lines, f"recording {name}", clock) for name in ("new", "half", "whole"))
+    for tell, first in ((new, 0), (half, 1000), (whole, 2000)):
+        tell(first, 2000)
+        for done in range(first + 100, 2001, 100):
+            clock.now += 1.0
+            tell(done, 2000)
+        lines.done()
+
+    def between(name: str, first: int) -> list[str]:
+        rows = range(first, 2001, 200)
+        return [f"recording {name}: row {row:,} of 2,000, 100 rows/s, {20 - row // 100} s left" for row in rows]
+
+    assert text.getvalue().splitlines() == [
+        "recording new: 2,000 rows",
+        *between("new", 200),
+        "recording new: 2,000 rows in 20 s",
+        "recording half: 2,000 rows",
+        "recording half: going on after 1,000 of 2,000 rows",
+        *between("half", 1200),
+        "recording half: 2,000 rows in 10 s",
+        "recording whole: found finished, 2,000 rows",
+    ]
 
 
 def test_the_live_line_is_rewritten_and_leaves_one_line() -> None:

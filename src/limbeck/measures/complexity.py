@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck.model import answering
 
@@ -24,6 +23,9 @@ def multiply_accumulates(model: nn.Module, row: Shaped[Tensor, "1 ..."]) -> int:
 
     Element-wise work (activations, normalisation) is not counted, as is the custom. The model's mode is put back.
     """
+    # It brings triton along, which not every call that ends in an error shall wait for.
+    from torch.utils.flop_counter import FlopCounterMode
+
     with answering(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(row)
     return int(counter.get_total_flops()) // 2

@@ -8,9 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from limbeck.errors import RunError
-from limbeck.reporting.comparison import compare
 from limbeck.reporting.headline import NAMES
-from limbeck.reporting.page import read_page
 from limbeck.storage import write_text
 
 
@@ -38,6 +36,10 @@ def report(*runs: Path | str | HasFolder, to: Path | str) -> Path:
         RunError: When no run is given or a folder is no run.
         StorageError: When the file cannot be written; an older report is then kept.
     """
+    # matplotlib takes longer to load than anything but torch, and whoever misspelt a recipe shall not wait for it.
+    from limbeck.reporting.comparison import compare
+    from limbeck.reporting.page import read_page
+
     if not runs:
         raise RunError("no run was given to report on", expected="one run folder or more", remedy="limbeck report RUN")
     pages = [
