@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 from invented_runs import CLASSES, HOSTILE, LATENCY, a_record, a_run
-from rich.console import Console
 
 from limbeck.errors import RunError, StorageError
 from limbeck.records import Finding, Scores, read_record, write_record
 from limbeck.reporting.headline import headline
 from limbeck.reporting.history import read_history
 from limbeck.reporting.html import report
-from limbeck.reporting.table import headline_table
 from limbeck.reporting.units import cost, duration, metric, times
 from limbeck.reporting.verdict import sign_test
 
@@ -117,15 +115,6 @@ class TestHeadline:
 
     def test_sign_test(self) -> None:
         assert sign_test(5, 0) == 1 / 32 and sign_test(0, 3) == 1.0 and sign_test(2, 1) == 0.5
-
-    def test_terminal_table_says_the_same(self) -> None:
-        console = Console(width=160, record=True, file=None, quiet=False)
-        with console.capture() as captured:
-            console.print(headline_table(a_record(name="[red]kd[/red]")))
-        text = captured.get()
-        assert "[red]kd[/red]" in text
-        for words in ("90.25 % ± 0.17", "+1.17 points ± 0.13", "Better with the teacher", "0.410 ms"):
-            assert words in text
 
 
 class TestUnits:
