@@ -341,6 +341,30 @@ def test_a_fingerprint_changes_with_any_part_and_only_then():
     assert rows.select(torch.arange(12)).fingerprint == rows.fingerprint
 
 
+def test_what_a_teacher_sees_is_told_apart_by_inputs_and_ids_alone():
+    inputs, labels = map(torch.from_numpy, table(12))
+    rows = TensorRows.of(inputs, labels)
+    for same in (
+        TensorRows.of(inputs.clone(), labels.flip(0)),
+        TensorRows.of(inputs),
+        rows.hide_labels(torch.arange(3)),
+        TensorRows(inputs, labels, rows.known, rows.ids, groups=rows.ids),
+    ):
+        assert same.inputs_fingerprint == rows.inputs_fingerprint
+    changed = inputs.clone()
+    changed[11, 4] += 1e-6
+    others = [
+        TensorRows.of(changed, labels),
+        TensorRows.of(inputs.double(), labels),
+        TensorRows.of(inputs.reshape(12, 1, 5), labels),
+        rows.select(torch.arange(11)),
+        rows.select(torch.arange(12).flip(0)),  # a mixup partner is chosen by its place
+        TensorRows(inputs, labels, rows.known, rows.ids + 1),
+    ]
+    assert len({rows.inputs_fingerprint, *(other.inputs_fingerprint for other in others)}) == len(others) + 1
+    assert rows.inputs_fingerprint not in {rows.fingerprint, TensorRows.of(inputs).fingerprint}
+
+
 def test_rows_without_some_labels_keep_those_whose_label_is_unknown():
     rows = TensorRows.of(torch.arange(6).reshape(6, 1), torch.tensor([0, 1, 2, 0, 1, 2])).hide_labels(
         torch.arange(1, 6)

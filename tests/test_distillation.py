@@ -15,6 +15,7 @@ from limbeck.model import Model
 from limbeck.plans.chain import chain
 from limbeck.progress import Silent
 from limbeck.recipe import Recipe
+from limbeck.records import read_record
 from limbeck.run import Run, evaluate_run, predict_run
 
 
@@ -68,6 +69,17 @@ def test_recorded_teaches_as_live(teacher: Run, tmp_path: Path) -> None:
     for name, tensor in weights(live).items():
         torch.testing.assert_close(weights(recorded)[name], tensor, rtol=1e-4, atol=1e-5)
     assert recorded.record.seconds["recording"] > 0
+
+
+def test_a_recording_teaches_whatever_labels_the_student_sees(teacher: Run, tmp_path: Path) -> None:
+    """One recording for 50 and for 100 labels; the run's own identity still knows its labels."""
+    small(str(teacher.folder), tmp_path / "few", record=1, labelled=50, control=False)
+    (recording,) = (tmp_path / "few/recording").iterdir()
+    more = small(str(recording), tmp_path / "more", labelled=100, control=False)
+    own = small(str(teacher.folder), tmp_path / "own", record=1, labelled=100, control=False)
+    assert same_bits(weights(more), weights(own))
+    assert not same_bits(weights(more), weights(tmp_path / "few"))
+    assert more.record.data["fingerprint"] != read_record(tmp_path / "few").data["fingerprint"]
 
 
 def test_seeds_are_runs_of_their_own(teacher: Run, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from limbeck.data.source import Data
 from limbeck.errors import RecordingError, TeacherError
 from limbeck.objective import Needs
 from limbeck.recordings.store import Recording, verify
+from limbeck.signals import Batch, Signals
 from limbeck.teachers.ensemble import EnsembleTeacher
+from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,8 +104,10 @@ def test_the_same_call_writes_the_same_bytes_and_tells_what_it_cost(few: TensorR
 def test_a_finished_recording_is_left_as_it_is_also_for_fewer_layers(few: TensorRows, tmp_path: Path) -> None:
     wanted = Wanted(few, tmp_path / "r")
     before = {path: path.stat().st_mtime_ns for path in wanted.record().glob("*.safetensors")}
-    wanted.needs, wanted.progress = LOGITS, lambda done, total: pytest.fail("asked the teacher again")
+    told: list[tuple[int, int]] = []
+    wanted.needs, wanted.progress = LOGITS, lambda done, total: told.append((done, total))
     wanted.record()
+    assert told == [(400, 400)], "asked the teacher again"
     assert before == {path: path.stat().st_mtime_ns for path in wanted.to.glob("*.safetensors")}
 
 
@@ -133,6 +137,32 @@ def test_an_ensemble_is_recorded_like_any_teacher(few: TensorRows, tmp_path: Pat
 
 def other_rows(rows: TensorRows) -> TensorRows:
     return TensorRows(rows.inputs, rows.labels, rows.known, rows.ids + 1000)
+
+
+def test_a_recording_holds_whatever_is_known_of_the_labels(few: TensorRows, tmp_path: Path) -> None:
+    """The teacher is not shown them: the bytes are equal, and each may go on with, or learn from, the other's."""
+    assert few.labels is not None
+    wrong = TensorRows(few.inputs, few.labels.flip(0), few.known, few.ids)
+    whole = bytes_of(Wanted(few, tmp_path / "whole").record())
+    for number, rows in enumerate(
+        (few.hide_labels(torch.arange(50)), wrong, TensorRows(few.inputs, None, torch.zeros_like(few.known), few.ids))
+    ):
+        to = tmp_path / f"{number}"
+        assert bytes_of(Wanted(rows, to).record()) == whole
+        RecordedTeacher(to).fits(few, CROP_MIXUP, 5)
+        forget(to, "00001.safetensors")
+        assert bytes_of(Wanted(few, to).record()) == whole
+
+
+def test_a_teacher_that_reads_labels_is_not_recorded(few: TensorRows, tmp_path: Path) -> None:
+    class Copying(ModuleTeacher):
+        def signals(self, batch: Batch) -> Signals:
+            assert batch.labels is not None, "no labels"
+            return super().signals(batch)
+
+    taught = Copying(live().model, "copying")
+    with pytest.raises(AssertionError, match="no labels"):
+        Wanted(few, tmp_path / "r", teacher=taught).record()
 
 
 REFUSALS: dict[str, tuple[Callable[[Wanted], object], str]] = {

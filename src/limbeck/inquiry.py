@@ -144,7 +144,7 @@ class Asked:
         """What decides the bits of the recording; the teacher has been prepared."""
         return Identity(
             teacher=self.teacher.fingerprint,
-            data=self.rows.fingerprint,
+            data=self.rows.inputs_fingerprint,
             ids=digest_of(self.rows.ids.cpu()[self.order]),
             rows=len(self.rows),
             classes=self.classes,
@@ -158,17 +158,18 @@ class Asked:
         )
 
     def batch(self, first: int, last: int, view: int) -> Batch:
-        """The rows from `first` up to, not including, `last` in the order of ids, as one view shows them."""
+        """The rows from `first` up to, not including, `last` in the order of ids, as one view shows them.
+
+        Labels are left out: what is recorded holds for the same inputs whatever is known of their labels.
+        """
         positions = self.order[first:last]
-        partner = None
         if self.augment is None:
             piece = self.rows.take(positions)
-            inputs, labels, known, ids = piece.inputs, piece.labels, piece.known, piece.ids
+            inputs, known, ids = piece.inputs, piece.known, piece.ids
         else:
-            inputs, labels, known, ids, partner = self.augment.apply(self.rows, positions, view, self.augment_seed)
-        everything = torch.ones_like(known)
-        batch = Batch(inputs, labels, everything, known, ids, torch.full_like(ids, view), self.task, partner)
-        return batch.to(self.device)
+            inputs, _, known, ids, _ = self.augment.apply(self.rows, positions, view, self.augment_seed)
+        nothing, everything = torch.zeros_like(known), torch.ones_like(known)
+        return Batch(inputs, None, everything, nothing, ids, torch.full_like(ids, view), self.task).to(self.device)
 
 
 def first_look(asked: Asked) -> tuple[Index, dict[str, columns.Column], int]:

@@ -51,6 +51,11 @@ class Rows(Protocol):
         """A hash of the rows' content: inputs, labels, which labels are known, and ids."""
         ...
 
+    @property
+    def inputs_fingerprint(self) -> str:
+        """A hash of what a teacher is shown of the rows: inputs and ids, whatever their labels."""
+        ...
+
     def take(self, positions: Int[Tensor, " taken"]) -> Piece:
         """The rows at these positions (0 to len - 1), in this order."""
         ...
@@ -143,20 +148,35 @@ class TensorRows:
             None if self.groups is None else self.groups.to(device),
         )
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """The first 32 hexadecimal digits of a SHA-256 over inputs, labels, known and ids, computed once.
 
         Inputs in memory, in a file and in windows are hashed as the same bytes, so what was recorded with one fits
         another.
         """
-        digest = hashlib.sha256()
-        for name in ("inputs", "labels", "known", "ids"):
-            tensor: Tensor | Inputs | None = getattr(self, name)
-            if tensor is None:
-                digest.update(f"{name}|none|".encode())
-                continue
-            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            for block in blocks(tensor):
-                digest.update(block.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:32]
+        return self._fingerprints[0]
+
+    @property
+    def inputs_fingerprint(self) -> str:
+        """As `fingerprint`, over inputs and ids alone."""
+        return self._fingerprints[1]
+
+    @cached_property
+    def _fingerprints(self) -> tuple[str, str]:
+        whole = hashlib.sha256()
+        self._digest(whole, "inputs")
+        seen = whole.copy()  # the inputs may be large, and are read once for both
+        for name in ("labels", "known", "ids"):
+            self._digest(whole, name)
+        self._digest(seen, "ids")
+        return whole.hexdigest()[:32], seen.hexdigest()[:32]
+
+    def _digest(self, digest: "hashlib._Hash", name: str) -> None:
+        tensor: Tensor | Inputs | None = getattr(self, name)
+        if tensor is None:
+            digest.update(f"{name}|none|".encode())
+            return
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        for block in blocks(tensor):
+            digest.update(block.reshape(-1).view(torch.uint8).numpy().data)

@@ -21,10 +21,10 @@ INDEX = "index.safetensors"
 class Identity:
     """Everything that decides the bits of a recording; two recordings of one identity are one recording.
 
-    `teacher` and `data` are fingerprints and `ids` is a digest of the rows' ids; `augment` is the augmentation as it is
-    written, "none" without one; `keep` says how answers are kept, as it is written; `layers` are the recorded features;
-    `precision` is "float32" or the autocast type. `batch_size` is here because a row's last bits may depend on how many
-    rows a network answers at once.
+    `teacher` and `data` are fingerprints, of the data without its labels, and `ids` is a digest of the rows' ids;
+    `augment` is the augmentation as it is written, "none" without one; `keep` says how answers are kept, as it is
+    written; `layers` are the recorded features; `precision` is "float32" or the autocast type. `batch_size` is here
+    because a row's last bits may depend on how many rows a network answers at once.
     """
 
     teacher: str

@@ -67,7 +67,7 @@ class RecordedTeacher:
         """
         wanted = replace(
             self._identity,
-            data=rows.fingerprint,
+            data=rows.inputs_fingerprint,
             ids=digest_of(rows.ids.sort().values),
             rows=len(rows),
             augment="none" if augment is None else augment.fingerprint,
