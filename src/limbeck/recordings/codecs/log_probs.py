@@ -1,13 +1,13 @@
 """Log-probabilities of each position's kept symbols, and the tails beside them, in nats.
 
-Four precisions. `float32`, `float16` and `bfloat16` keep the numbers rounded to that type, bit for bit. `companded` keeps
-the largest of each position as `float16` and of the others the square root of their distance to it, in steps of 1/64:
-finest where a symbol is likely and growing with the root of the distance, and the same for all positions, so that no
-position's range decides another's error.
+Four precisions. `float32`, `float16` and `bfloat16` keep the numbers rounded to that type, bit for bit. `companded`
+keeps the largest of each position as `float16` and of the others the square root of their distance to it, in steps of
+1/64: finest where a symbol is likely and growing with the root of the distance, and the same for all positions, so that
+no position's range decides another's error.
 
-In every precision a value becomes a whole number that grows as the value falls, and what is packed is how far it is from
-the position's farthest one. Most of k kept symbols are nearly as unlikely as the last of them, wherever that one is: the
-differences are small and alike from position to position, and take a third fewer bytes than the numbers themselves.
+In every precision a value becomes a whole number that grows as the value falls, and what is packed is how far it is
+from the position's farthest one. Most of k kept symbols are nearly as unlikely as the last of them, wherever that one
+is: the differences are small and alike from position to position, and take a sixth fewer bytes than the numbers.
 
 Tails are log(sum of p^(1/T)) over the symbols that were not kept, one for each temperature. They are encoded as values
 in `float16`: wrong by at most 0.001 nats up to 4, by 0.002 up to 8 and by 0.004 up to 16.
