@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from small_recordings import TASK, Wanted, bytes_of, live, pieces
-from torch import Tensor
+from small_recordings import TASK, Sixteenths, Wanted, bytes_of, live, pieces
+from torch import Tensor, nn
 
 from limbeck.catalog.objectives import objective
 from limbeck.data.rows import TensorRows
 from limbeck.divergences import AdaptiveKL, kl, reverse_kl
 from limbeck.errors import Interrupted, RecordingError, TeacherError
+from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.recordings.form import parse
 from limbeck.recordings.store import Recording
 from limbeck.recordings.writer import Share
 from limbeck.signals import Signals
 from limbeck.targets.topk import TopKTargets
+from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -177,11 +179,6 @@ def test_shares_make_the_bytes_of_one_in_every_form(few: TensorRows, tmp_path: P
 
 def headed(classes: tuple[str, ...] = ()) -> Any:
     """A teacher whose last layer reads what its first one gives, so that the hidden states are a layer's output."""
-    from torch import nn
-
-    from limbeck.model import Model
-    from limbeck.teachers.module import ModuleTeacher
-
     with torch.random.fork_rng():
         torch.manual_seed(1)
         stem = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Tanh())
@@ -189,8 +186,6 @@ def headed(classes: tuple[str, ...] = ()) -> Any:
         network.add_module("stem", stem)
         network.add_module("head", nn.Linear(6, 10))
         network.add_module("layer1", nn.Identity())
-    from small_recordings import Sixteenths
-
     return ModuleTeacher(Model(network, Sixteenths(), classes), "headed")
 
 
@@ -202,3 +197,80 @@ def test_the_objective_sees_no_difference_between_forms_that_keep_everything(few
         one, other = (method.loss(Signals.dense(student), heard, plain).total for heard in (was, now))
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert plain.task is TASK
+
+
+def speaking(positions: int = 6, symbols: int = 40) -> Any:
+    """A teacher that says logits at several positions of a row, as one of texts does."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = nn.Sequential()
+        network.add_module("stem", nn.Sequential(nn.Flatten(), nn.Linear(64, positions * 5), nn.Tanh()))
+        network.add_module("steps", nn.Unflatten(1, (positions, 5)))
+        network.add_module("head", nn.Linear(5, symbols))
+    return ModuleTeacher(Model(network, Sixteenths()), "speaking")
+
+
+@pytest.mark.parametrize(
+    ("precision", "bound"), [("float32", 1e-5), ("float16", 2e-3), ("bfloat16", 2e-2), ("companded", 3e-2)]
+)
+def test_packed_rows_of_several_positions_equal_what_was_packed(
+    few: TensorRows, tmp_path: Path, precision: str, bound: float
+) -> None:
+    keep = f"topk(k=8, precision={precision!r})"
+    wanted = asked(few, tmp_path / "r", keep, teacher=speaking(), shard_bytes=1 << 13)
+    recorded = RecordedTeacher(wanted.record())
+    recorded.prepare(SOFT, wanted.classes)
+    assert recorded.recording.manifest.columns["symbols"].dtype == "bytes"
+    order = torch.randperm(len(few), generator=torch.Generator().manual_seed(1))[:50]
+    said = {
+        int(b.ids[i]): wanted.teacher.signals(b).logits[i] for b in pieces(few, wanted, 1, 32) for i in range(len(b))
+    }
+    heard = recorded.recording.signals(few.ids[order], torch.ones(50, dtype=torch.int64)).targets
+    live_logits = torch.stack([said[int(number)] for number in few.ids[order]])
+    assert isinstance(heard, TopKTargets) and heard.symbols.shape == (50, 6, 8)
+    student = torch.randn(50, 6, 40, generator=torch.Generator().manual_seed(3))
+    for temperature in TEMPERATURES:
+        exact = TopKTargets.of(live_logits, 8, (temperature,)).divergence(kl, student, temperature)
+        near = heard.divergence(kl, student, temperature)
+        assert float((near - exact).abs().max()) < bound
+
+
+@pytest.mark.parametrize("keep", ["topk(k=8, precision='companded')", "sampled(draws=7)", "hidden('steps', 'head')"])
+def test_rows_of_several_positions_in_shares_and_after_a_stop(few: TensorRows, tmp_path: Path, keep: str) -> None:
+    needs = Needs(soft=frozenset({(kl, 1.0)}))
+    settings: dict[str, Any] = dict(keep=keep, needs=needs, teacher=speaking(), shard_bytes=1 << 13)
+    whole = Wanted(few, tmp_path / "whole", **settings).record()
+    for number in (1, 0):
+        Wanted(few, tmp_path / "shares", share=Share(number, 2), **settings).record()
+    assert bytes_of(tmp_path / "shares") == bytes_of(whole)
+    stopped = Wanted(few, tmp_path / "stopped", save_seconds=0, **settings)
+
+    def stop(done: int, total: int) -> None:
+        if done > 250:
+            raise KeyboardInterrupt
+
+    stopped.progress = stop
+    with pytest.raises(Interrupted):
+        stopped.record()
+    stopped.progress = None
+    assert bytes_of(stopped.record()) == bytes_of(whole)
+    assert len(list(whole.glob("0*.safetensors"))) > 2
+
+
+def test_a_precision_for_packed_rows_alone_is_refused_for_others(few: TensorRows, tmp_path: Path) -> None:
+    wanted = asked(few, tmp_path / "r", "topk(k=4, precision='companded')")
+    with pytest.raises(RecordingError, match="cannot keep rows of one position in the precision 'companded'"):
+        wanted.record()
+    packed = asked(few, tmp_path / "p", "topk(k=4, precision='as said')", teacher=speaking())
+    with pytest.raises(RecordingError, match="cannot keep rows of several positions in the precision 'as said'"):
+        packed.record()
+
+
+def test_features_in_one_byte_are_off_by_half_a_step(few: TensorRows, tmp_path: Path) -> None:
+    needs = Needs(logits=True, teacher_layers=frozenset({"layer2"}))
+    wanted = Wanted(few, tmp_path / "r", keep="dense + features('int8')", needs=needs)
+    for _, _, was, now in replayed(wanted):
+        kept, said = was.features["layer2"], now.features["layer2"]
+        spread = said.amax(dim=(2, 3), keepdim=True) - said.amin(dim=(2, 3), keepdim=True)
+        assert bool(((kept - said).abs() <= spread / 510 + 1e-5).all())
+        assert float((kept - said).abs().max()) > 0

@@ -39,7 +39,21 @@ def asked_of(
     batch_size: int = 256,
     device: torch.device | None = None,
 ) -> "Asked":
-    """What `record` will ask and of whom; its arguments are those of `record`.
+    """What a recording will ask and of whom.
+
+    Args:
+        teacher: Any teacher that says all its logits.
+        rows: The rows, each with an id of its own.
+        task: The task that batches of these rows are for.
+        needs: What will be asked of the recording; the features of its `teacher_layers` are kept.
+        classes: The classes of the data, in the order of the recorded logits.
+        keep: How answers are kept, such as "dense", "topk(k=64)" or "dense + features(precision='float16')".
+        views: How many augmented views of each row, numbered from 0. Without augmentation there is one; with it the
+            number must be said: as many as epochs of training show the student nothing twice.
+        augment: How views are made.
+        augment_seed: The seed of the augmentation.
+        batch_size: Rows the teacher answers at once.
+        device: Where the teacher answers; the CPU when left out.
 
     Raises:
         RecipeError: When `keep` cannot be read.

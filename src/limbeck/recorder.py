@@ -9,19 +9,18 @@ precision it is in: under `torch.autocast` in that of the autocast, and so it is
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import Interrupted, TeacherError, TeacherStopped
 from limbeck.inquiry import Asked, asked_of, first_look
-from limbeck.objective import Needs
 from limbeck.recordings.index import Index
 from limbeck.recordings.integrity import compare_index
 from limbeck.recordings.manifest import Manifest, Place, refuse_other
@@ -40,19 +39,12 @@ def record(
     task: Task,
     *,
     to: Path | str,
-    needs: Needs,
-    classes: Sequence[str],
-    keep: str = "dense",
-    views: int | None = None,
-    augment: Augmentation | None = None,
-    augment_seed: int = 0,
-    batch_size: int = 256,
-    device: torch.device | None = None,
     shard_bytes: int = SHARD_BYTES,
     save_seconds: float = SAVE_SECONDS,
     share: Share | None = None,
     together: Callable[[], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **asking: Any,
 ) -> Path:
     """Records what a teacher says, and the features asked for, for every row in every view.
 
@@ -61,15 +53,6 @@ def record(
         rows: The rows, each with an id of its own.
         task: The task that batches of these rows are for.
         to: The recording's folder: new, empty, or holding the beginning of this same recording.
-        needs: What will be asked of the recording; the features of its `teacher_layers` are kept.
-        classes: The classes of the data, in the order of the recorded logits.
-        keep: How answers are kept, such as "dense", "topk(k=64)" or "dense + features(precision='float16')".
-        views: How many augmented views of each row, numbered from 0. Without augmentation there is one; with it the
-            number must be said: as many as epochs of training show the student nothing twice.
-        augment: How views are made.
-        augment_seed: The seed of the augmentation.
-        batch_size: Rows the teacher answers at once.
-        device: Where the teacher answers; the CPU when left out.
         shard_bytes: About how large a shard becomes, in bytes; at least one batch goes into each.
         save_seconds: How often the shard in work is saved, in seconds; 0 saves after every batch.
         share: Which shards to write, where others write the rest: into folders of their own, to be merged (see
@@ -78,12 +61,13 @@ def record(
             concludes the recording.
         progress: Called with the rows of the share that are done, all views counted, and all rows of the share: when a
             shard is begun, after every batch, and once where the share was finished already.
+        **asking: What is asked: `needs` and `classes`, and `keep`, `views`, `augment`, `augment_seed`, `batch_size` and
+            `device` as `limbeck.inquiry.asked_of` takes them.
 
     Returns:
         The recording's folder, for `RecordedTeacher` and `Recording` (which knows the bytes and the seconds it took).
 
     Raises:
-        RecipeError: When `keep` cannot be read.
         RecordingError: When the folder holds something else or is damaged, or when answers kept like this could not
             serve the needs.
         FolderInUse: When another process is writing to the folder.
@@ -92,34 +76,11 @@ def record(
         StorageError: When the disk is full or cannot be written; finished shards are kept.
         Interrupted: On Ctrl-C, after what was done has been saved.
     """
-    folder, own = Path(to), share or Share()
-    asked = asked_of(
-        teacher,
-        rows,
-        task,
-        needs=needs,
-        classes=classes,
-        keep=keep,
-        views=views,
-        augment=augment,
-        augment_seed=augment_seed,
-        batch_size=batch_size,
-        device=device,
-    )
+    asked = asked_of(teacher, rows, task, **asking)
     asked.prepare()
-    work = Work(asked, folder, save_seconds, progress)
-    wait = together or (lambda: None)
-    leads = together is None or own.number == 0
-    with sole_writer(folder) if leads else nullcontext():
-        if leads:
-            work.begin(shard_bytes)
-        wait()
-        work.write(own, leads)
-        wait()
-        if leads:
-            conclude(folder)
-        wait()
-    return folder
+    work = Work(asked, Path(to), save_seconds, progress)
+    work.done_by(share or Share(), together, shard_bytes)
+    return Path(to)
 
 
 @dataclass
@@ -130,6 +91,26 @@ class Work:
     folder: Path
     save_seconds: float
     progress: Callable[[int, int], None] | None = None
+
+    def done_by(self, share: Share, together: Callable[[], None] | None, shard_bytes: int) -> None:
+        """Begins, writes and concludes; of several processes `together` in one folder the first share's does the rest.
+
+        Args:
+            share: Which shards to write.
+            together: Waits for the others; None where nobody else writes into the folder.
+            shard_bytes: About how large a shard becomes.
+        """
+        wait = together or (lambda: None)
+        leads = together is None or share.number == 0
+        with sole_writer(self.folder) if leads else nullcontext():
+            if leads:
+                self.begin(shard_bytes)
+            wait()
+            self.write(share, leads)
+            wait()
+            if leads:
+                conclude(self.folder)
+            wait()
 
     def begin(self, shard_bytes: int) -> None:
         """Writes the manifest and the index of a new recording, or makes sure that the one begun here is this one.

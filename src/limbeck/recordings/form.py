@@ -113,7 +113,8 @@ class Keep:
     def columns(self, layers: tuple[str, ...], described: Mapping[str, Column]) -> list[str]:
         """Those of a recording's columns that an answer with the features of these layers is made of."""
         own = [name for name in described if not self.features.owns(name)]
-        return own + [name for layer in layers for name in self.features.columns(layer)]
+        kept = [name for layer in layers for name in self.features.columns(layer)]
+        return own + [name for name in kept if name in described]
 
     def __repr__(self) -> str:
         parts = [self.form] if self.features == AS_SAID else [self.form, self.features]

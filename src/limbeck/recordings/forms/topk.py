@@ -1,7 +1,9 @@
 """The largest logits of each row and, for each temperature asked for, the rest as one symbol."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -9,25 +11,30 @@ from torch import Tensor
 
 from limbeck.errors import RecipeError, RecordingError
 from limbeck.objective import Needs
-from limbeck.recordings.columns import Stored
-from limbeck.recordings.precision import kept_in, refuse_unknown, whole_numbers
+from limbeck.recordings.codecs import index_sets, log_probs
+from limbeck.recordings.columns import Blocks, Stored
+from limbeck.recordings.precision import PRECISIONS, kept_in, refuse_unknown, whole_numbers
 from limbeck.signals import Batch, Signals
 from limbeck.targets.protocol import SoftTargets
 from limbeck.targets.topk import TopKTargets
 
-_SYMBOLS, _LOGITS, _TAILS, _SIZE = "symbols", "logits", "tails", "size"
+_SYMBOLS, _LOGITS, _TAILS = "symbols", "logits", "tails"
+_SIZE, _TABLE, _POSITIONS = "size", "table", "positions"
+_PACKED: tuple[log_probs.Precision, ...] = ("float32", "float16", "bfloat16", "companded")
 
 
 @dataclass(frozen=True)
 class TopK:
     """The k largest logits of each row (of each position), relative to the largest, and their tails.
 
-    A tail is log Σ exp(logit / T) over the symbols that are not kept, in float32, one for each temperature.
+    A tail is log Σ exp(logit / T) over the symbols that are not kept, one for each temperature. Rows of several
+    positions, such as texts, are packed: what their symbols share with each other is told once, and tails are float16 unless logits are float32.
 
     Args:
         k: How many, from 1 to the number of symbols.
         temperatures: Those that will be asked at; left out, those of the objective.
-        precision: Of the kept logits: as `dense` keeps them, `float16` unless said otherwise.
+        precision: Of the kept logits: as `dense` keeps them, `float16` unless said otherwise. In packed rows also
+            `companded`: a step of 1/64 in the root of the distance to the largest, about 8 bits.
     """
 
     k: int = 64
@@ -35,7 +42,7 @@ class TopK:
     precision: str = "float16"
 
     def __post_init__(self) -> None:
-        refuse_unknown("topk", self.precision)
+        refuse_unknown("topk", self.precision, tuple(dict.fromkeys((*PRECISIONS, *_PACKED))))
         if self.k < 1:
             raise RecipeError(f"topk has k={self.k}", expected="a whole number of symbols, at least 1")
         said = self.temperatures
@@ -54,22 +61,39 @@ class TopK:
         return frozenset()
 
     def tables(self, signals: Signals, linear: object) -> dict[str, Tensor]:
-        """The number of symbols in all."""
+        """The number of symbols in all; for packed rows also which symbols are often among the largest.
+
+        Raises:
+            RecordingError: When there are not so many symbols, or rows of this kind cannot be kept in this precision.
+        """
         assert signals.logits is not None
-        size = signals.logits.shape[-1]
+        size, packed = signals.logits.shape[-1], signals.logits.ndim > 2
         if self.k > size:
             raise RecordingError(
                 f"topk(k={self.k}) was asked of a teacher with {size} logits", remedy=f"keep: dense, or k below {size}"
             )
-        return {_SIZE: torch.tensor(size)}
+        if self.precision not in (_PACKED if packed else PRECISIONS):
+            kind = "several positions" if packed else "one position"
+            raise RecordingError(
+                f"topk cannot keep rows of {kind} in the precision {self.precision!r}",
+                expected=", ".join(map(repr, _PACKED if packed else PRECISIONS)),
+                remedy="precision='float16'",
+            )
+        if not packed:
+            return {_SIZE: torch.tensor(size)}
+        symbols = self._largest(signals).symbols.flatten(0, -2).numpy().astype("uint32")
+        table = index_sets.Table.counted(symbols, size).to_bytes()
+        return {
+            _SIZE: torch.tensor(size),
+            _TABLE: torch.frombuffer(bytearray(table), dtype=torch.uint8),
+            _POSITIONS: torch.tensor(signals.logits.shape[1:-1]),
+        }
 
     def pack(self, signals: Signals, batch: Batch, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
-        """Symbols in as few bytes as their number allows, logits and tails."""
-        assert signals.logits is not None
-        # Relative to the largest, half a precision has its digits where the probability is.
-        logits = signals.logits.detach().cpu()
-        logits = logits - logits.amax(dim=-1, keepdim=True)
-        found = TopKTargets.of(logits, self.k, self.temperatures)
+        """Symbols, logits and tails: as numbers, or a block of bytes for each row of several positions."""
+        found = self._largest(signals)
+        if _TABLE in tables:
+            return self._packed(found, tables)
         return {
             _SYMBOLS: whole_numbers(found.symbols, found.size),
             _LOGITS: kept_in(self.precision, found.logits, "the logits"),
@@ -80,7 +104,63 @@ class TopK:
         self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor], dense: bool
     ) -> tuple[Float[Tensor, "*rows classes"] | None, SoftTargets]:
         """Top-k targets; there are no dense logits."""
-        symbols, logits, tails = kept[_SYMBOLS], kept[_LOGITS], kept[_TAILS]
-        assert isinstance(symbols, Tensor) and isinstance(logits, Tensor) and isinstance(tails, Tensor)
-        size = int(tables[_SIZE])
-        return None, TopKTargets(symbols.long(), logits, tails, self.temperatures, size)
+        symbols, logits, tails = self._unpacked(kept, tables) if _TABLE in tables else _numbers(kept)
+        return None, TopKTargets(symbols.long(), logits, tails, self.temperatures, int(tables[_SIZE]))
+
+    def _largest(self, signals: Signals) -> TopKTargets:
+        """What is kept; relative to the largest, half a precision has its digits where the probability is."""
+        assert signals.logits is not None
+        logits = signals.logits.detach().cpu()
+        return TopKTargets.of(logits - logits.amax(dim=-1, keepdim=True), self.k, self.temperatures)
+
+    def _packed(self, found: TopKTargets, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
+        table = _table(tables[_TABLE].numpy().tobytes())
+        blocks: dict[str, list[bytes]] = {_SYMBOLS: [], _LOGITS: [], _TAILS: []}
+        for row in range(len(found.symbols)):
+            symbols, logits, tails = (
+                part[row].flatten(0, -2) for part in (found.symbols, found.logits.float(), found.tails.float())
+            )
+            sets, order = index_sets.encode(symbols.numpy().astype("uint32"), table)
+            ordered = logits.gather(-1, torch.from_numpy(order)).numpy()
+            blocks[_SYMBOLS].append(sets)
+            blocks[_LOGITS].append(log_probs.encode(ordered, self._packing))
+            blocks[_TAILS].append(log_probs.encode(tails.numpy(), self._tails))
+        return {name: Blocks.of(rows) for name, rows in blocks.items()}
+
+    def _unpacked(self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        columns = []
+        for name in (_SYMBOLS, _LOGITS, _TAILS):
+            column = kept[name]
+            assert isinstance(column, Blocks)
+            columns.append(column.rows(torch.arange(len(column))))
+        sets, logits, tails = columns
+        shape = tables[_POSITIONS].tolist()
+        counts = [math.prod(shape)] * len(sets)
+        found = (
+            index_sets.decode(sets, counts, _table(tables[_TABLE].cpu().numpy().tobytes())).astype("int64"),
+            log_probs.decode(logits, counts, self.k, self._packing),
+            log_probs.decode(tails, counts, len(self.temperatures), self._tails),
+        )
+        symbols, values, rest = (torch.from_numpy(part).reshape(len(sets), *shape, -1) for part in found)
+        return symbols, values, rest
+
+    @property
+    def _tails(self) -> log_probs.Precision:
+        """Tails need no more digits than what they stand beside."""
+        return "float32" if self.precision == "float32" else "float16"
+
+    @property
+    def _packing(self) -> log_probs.Precision:
+        found: log_probs.Precision = next(each for each in _PACKED if each == self.precision)
+        return found
+
+
+def _numbers(kept: Mapping[str, Stored]) -> tuple[Tensor, Tensor, Tensor]:
+    symbols, logits, tails = kept[_SYMBOLS], kept[_LOGITS], kept[_TAILS]
+    assert isinstance(symbols, Tensor) and isinstance(logits, Tensor) and isinstance(tails, Tensor)
+    return symbols, logits, tails
+
+
+@lru_cache(maxsize=4)  # unpacking a table takes longer than a batch does with it
+def _table(content: bytes) -> index_sets.Table:
+    return index_sets.Table.from_bytes(content)
