@@ -115,9 +115,8 @@ def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress, resume_c
     shop.preflight()
     if not resume:
         shop.resolve()
-    shop.follow()
     results: list[SeedResult] = []
-    with threads(shop.recipe.training.threads):
+    with threads(shop.recipe.training.threads), shop.followed():
         try:
             for seed in shop.recipe.all_seeds():
                 results.append(shop.apprentice(seed))

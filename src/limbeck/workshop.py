@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,10 +44,11 @@ from limbeck.task import Task
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
-from limbeck.training.engine import engine, follow
+from limbeck.training.engine import engine
 from limbeck.training.loop import Fit, Lesson, Trainer
 from limbeck.training.settling import plan_of, settle
 from limbeck.training.symptoms import merged
+from limbeck.training.trackers import followed
 
 ROWS_SEEN = 512
 
@@ -137,9 +139,10 @@ class Workshop:
         self.recipe = Recipe.read(self.folder / runfolder.RECIPE)
         self.write("running", [])
 
-    def follow(self) -> None:
+    def followed(self) -> AbstractContextManager[None]:
         """Opens the trackers that were asked for, now that nothing is wrong any more."""
-        follow(self.accelerator, self.recipe.name or self.folder.name, self.recipe.model_dump(mode="json"))
+        name = self.recipe.name or self.folder.name
+        return followed(self.accelerator, name, self.folder, self.recipe.model_dump(mode="json"))
 
     def apprentice(self, seed: int) -> SeedResult:
         """One seed: trains the student and its control from the same weights, and scores both on the test rows."""
@@ -190,8 +193,6 @@ class Workshop:
         alone = None if chosen.control is None else _timed(chosen.control, times["control"])
         timed = replace(chosen, student=_timed(chosen.student, times["student"]), control=alone)
         self.write("finished", [timed if result is chosen else result for result in results], chosen.seed)
-        if self.recipe.trackers:
-            self.accelerator.end_training()
         return Run.open(self.folder)
 
     def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:

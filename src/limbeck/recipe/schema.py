@@ -139,7 +139,9 @@ class Recipe(Strict):
             control and this is not read.
         seed: First seed of weights, data order and augmentation, 0 or more.
         seeds: How many seeds to run, 1 or more: seed, seed + 1, ...; None is one.
-        trackers: Which trackers follow the run, through accelerate.
+        trackers: Which trackers follow the run, through accelerate: `tensorboard`, `wandb`, `mlflow`. Their files lie
+            in the run's folder, unless MLFLOW_TRACKING_URI names another place; wandb goes to its account unless
+            WANDB_MODE=offline.
         device: Where to train; "auto" takes the accelerator where there is one.
         chain: Links, each the next one's teacher.
         compare: Methods that `limbeck compare` holds against each other; the last link of a chain is their teacher.

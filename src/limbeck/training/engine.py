@@ -1,16 +1,15 @@
-"""Devices, processes and trackers, through accelerate; precision stays ours (law 6)."""
+"""Devices and processes, through accelerate; precision stays ours (law 6)."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import get_int_from_env
 
 from limbeck.errors import RecipeError
+from limbeck.training.trackers import refuse_missing
 
 
 @contextlib.contextmanager
@@ -33,7 +32,7 @@ def main_process() -> bool:
 
 
 def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:
-    """An accelerator on a device, which knows the trackers that were asked for; nothing is written yet (see `follow`).
+    """An accelerator on a device, which knows the trackers that were asked for; they are opened later (`trackers`).
 
     Args:
         device: `auto` takes what accelerate finds, `cpu` the processor, `cuda` a GPU or nothing.
@@ -49,9 +48,7 @@ def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:
             expected="a GPU, its driver, and a torch that was built for it",
             remedy="device: auto takes a GPU where there is one; device: cpu does without",
         )
-    for tracker in trackers:
-        if find_spec(tracker) is None:
-            raise RecipeError(f"the tracker {tracker} is not installed", remedy=f"pip install {tracker}")
+    refuse_missing(trackers)
     # A head that no term reads (features only) gets no gradient; several processes must not wait for it.
     tolerant = DistributedDataParallelKwargs(find_unused_parameters=True)
     # Several processes on a machine without a GPU find each other only where accelerate is told to stay on the CPU.
@@ -62,16 +59,3 @@ def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:
         kwargs_handlers=[tolerant],
         step_scheduler_with_optimizer=False,
     )
-
-
-def follow(accelerator: Accelerator, run: str, config: Mapping[str, Any]) -> None:
-    """Opens the trackers of an accelerator.
-
-    Args:
-        accelerator: As `engine` gives it.
-        run: The run's name for the trackers.
-        config: What the trackers show as the run's settings.
-    """
-    if accelerator.log_with:
-        flat = {name: value for name, value in config.items() if isinstance(value, int | float | str | bool)}
-        accelerator.init_trackers(run.replace("/", "-"), config=flat)

@@ -9,6 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from limbeck.storage import guarded, write_text
+from limbeck.training.trackers import begin, tell
 
 
 class Journal:
@@ -31,6 +32,7 @@ class Journal:
         if writes:
             with guarded(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
+            begin(accelerator, f"{who}/{seed}")
 
     def rewind(self, step: int) -> None:
         """Drops what this training wrote after a step, because those steps will be taken again."""
@@ -67,20 +69,9 @@ class Journal:
         self.entries.append(entry)
         with guarded(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-        if self._accelerator.trackers:
-            self._accelerator.log(_flat(f"{self.who}/{self.seed}/{event}", facts), step=step)
+        tell(self._accelerator, f"{self.who}/{self.seed}", event, step, facts)
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """The same values with None for what is not a finite number, which JSON cannot say."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _flat(prefix: str, facts: Mapping[str, Any]) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            numbers |= _flat(f"{prefix}/{name}", value)
-        elif isinstance(value, int | float):
-            numbers[f"{prefix}/{name}"] = float(value)
-    return numbers
