@@ -67,6 +67,11 @@ def frozen():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     return network.requires_grad_(False)
 
+def blank():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    nn.init.constant_(network[1].bias, float("nan"))
+    return network
+
 def narrow():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
 """
@@ -120,6 +125,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["student=mlp(size=0)"], 4, ["size=0", "1 or more"]),
         (["student=own:frozen"], 4, ["no trainable parameter"]),
         (["student=own:narrow"], 4, ["7 outputs", "10"]),
+        (["student=own:blank"], 4, ["the student says NaN or infinity", "scale of the inputs"]),
+        (["teacher=own:blank", "objective=logit_mse"], 4, ["the teacher says NaN or infinity", "its weights"]),
+        (["data.valid=0.6", "data.test=0.4"], 3, ["valid=0.6 leaves no row", "1078 of 1797 rows"]),
         (["student=own:fozen"], 4, ["did you mean 'frozen'?"]),
         (["student=nowhere:net"], 4, ["nowhere", "cannot be imported"]),
         (["teacher=runs/none"], 4, ["runs/none"]),
@@ -186,6 +194,24 @@ def test_a_teacher_that_did_not_finish(desk: Desk) -> None:
     said = desk.refuses("teacher=./teacher", code=6)
     assert "teacher did not finish" in said
     assert "--resume" in said
+
+
+def test_weights_that_are_torn_or_gone_come_back_with_a_resume(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the error says to do, done: the same bits are there again."""
+    desk.makes(to="teacher")
+    path = Path("teacher/student.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    said = desk.refuses("teacher=./teacher", code=6)
+    assert "student.safetensors is damaged" in said
+    assert "try: delete it and resume the run" in said
+    path.unlink()
+    assert "--resume" in desk.refuses("teacher=./teacher", code=6)
+    assert "--resume goes on with it" in desk.refuses(code=6, to="teacher")
+    with pytest.raises(SystemExit) as left:
+        main(["distill", "mine.yaml", "--to", "teacher", "--quiet", "--resume"])
+    assert not left.value.code, capsys.readouterr().err
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "report"])

@@ -64,6 +64,8 @@ def check(
         said = _student(student, dry, sorted(needs.student_layers))
         _outputs(said.logits, (*dry.mask.shape, task.output_size(classes)), dry.mask.ndim > 1)
         heard = Signals() if teacher is None else teacher.signals(dry)
+        _refuse_infinite(said, "student", ModelError)
+        _refuse_infinite(heard, "teacher", TeacherError)
         _targets(objective, said, heard)
         objective.setup(said, heard, dry)
         objective.to(dry.inputs.device)
@@ -161,6 +163,19 @@ def _outputs(logits: Tensor | None, expected: tuple[int, ...], by_step: bool) ->
         expected=f"{wanted[0]}, one for each class or quantity" if len(wanted) == 1 else f"(steps, outputs): {wanted}",
         remedy="per_step=True for a built-in series student" if by_step else "set the size of its last layer",
     )
+
+
+def _refuse_infinite(signals: Signals, who: str, error: type[LimbeckError]) -> None:
+    """Before the loss is blamed for them: outputs that are no numbers, of rows about which something was said."""
+    if signals.logits is None:
+        return
+    outputs = signals.logits if signals.said is None else signals.logits[signals.said]
+    if not bool(torch.isfinite(outputs).all()):
+        raise error(
+            f"the {who} says NaN or infinity about the first rows",
+            expected="finite outputs",
+            remedy="look at its weights, and at the scale of the inputs it was made for",
+        )
 
 
 def _targets(objective: Objective, said: Signals, heard: Signals) -> None:

@@ -46,8 +46,12 @@ def started(folder: Path) -> bool:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run in this folder has come to its end."""
-    return (folder / "run.json").is_file() and read_record(folder).status == "finished"
+    """Whether the run in this folder has come to its end, and its weights are still there."""
+    if not (folder / "run.json").is_file():
+        return False
+    record = read_record(folder)
+    made = ["student", *(["control"] if any(result.control is not None for result in record.results) else [])]
+    return record.status == "finished" and all((folder / f"{who}.safetensors").is_file() for who in made)
 
 
 def refuse_existing(folder: Path) -> None:
@@ -57,7 +61,7 @@ def refuse_existing(folder: Path) -> None:
     elsewhere, again = f"another place: --to {folder}-2", "--resume goes on with it"
     if (folder / "run.json").is_file():
         status: str = read_record(folder).status
-        remedy = elsewhere if status == "finished" else again
+        remedy = elsewhere if finished(folder) else again
     elif started(folder):
         status, remedy = "just begun", again
     elif links := len(list(folder.glob(f"*/{RECIPE}"))):

@@ -82,7 +82,7 @@ class Partition:
         count = _count(part, len(train), name)
         if count >= len(left):
             raise DataError(
-                f"{name}={part} leaves no row to train on: there are {len(left)}",
+                f"{name}={part} leaves no row to train on: {len(left)} of {len(train)} rows are there to take from",
                 expected=f"fewer than {len(left)} rows for {name}",
             )
         picked = chosen(left.ids, self.strata(left), count, seed=self.seed, name=name)
