@@ -9,6 +9,7 @@ from mutations_of_features import MUTATIONS_OF_FEATURES
 from mutations_of_relations import MUTATIONS_OF_RELATIONS
 from mutations_of_responses import MUTATIONS_OF_RESPONSES
 from mutations_of_schedules import MUTATIONS_OF_SCHEDULES
+from mutations_of_targets import MUTATIONS_OF_TARGETS
 from mutations_of_tasks import MUTATIONS_OF_TASKS
 from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 
@@ -23,6 +24,7 @@ from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
         *MUTATIONS_OF_RESPONSES,
         *MUTATIONS_OF_RELATIONS,
         *MUTATIONS_OF_SCHEDULES,
+        *MUTATIONS_OF_TARGETS,
         *MUTATIONS_OF_TASKS,
         *MUTATIONS_OF_TRANSFORMERS,
     ],
