@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from limbeck.data.replay import Draw
 from torch import Tensor, nn
 
 from limbeck.catalog.objectives import objective
-from limbeck.data.replay import Draw
 from limbeck.data.rows import TensorRows
 from limbeck.errors import TeacherError
 from limbeck.model import Model

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from limbeck.recordings.folder import write_atomically
 
 

@@ -28,7 +28,8 @@ class TopK:
     """The k largest logits of each row (of each position), relative to the largest, and their tails.
 
     A tail is log Σ exp(logit / T) over the symbols that are not kept, one for each temperature. Rows of several
-    positions, such as texts, are packed: what their symbols share with each other is told once, and tails are float16 unless logits are float32.
+    positions, such as texts, are packed: what their symbols share with each other is told once, and tails are float16
+    unless the logits are float32.
 
     Args:
         k: How many, from 1 to the number of symbols.
