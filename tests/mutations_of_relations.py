@@ -2,7 +2,7 @@
 
 from mutations import Mutation
 
-METHODS, CRD = "test_objectives.py", "test_crd.py"
+METHODS, CRD, RKD = "test_objectives.py", "test_crd.py", "test_rkd.py"
 
 MUTATIONS_OF_RELATIONS = [
     Mutation(
@@ -123,5 +123,31 @@ MUTATIONS_OF_RELATIONS = [
         (("        self.step.remember(said, here)\n", ""),),
         CRD,
         "resumed_with_its_bank",
+    ),
+    Mutation(
+        "rkd forgets how far the student's rows are for its angles' gradient",
+        "objectives/rkd.py",
+        (
+            (
+                "return gradient * by_product, gradient * by_inverse, None, None",
+                "return gradient * by_product, None, None, None",
+            ),
+        ),
+        RKD,
+        "all_differences",
+    ),
+    Mutation(
+        "rkd takes noise for a direction",
+        "objectives/rkd.py",
+        (("lengths.detach().square() > _ROUNDINGS * rounding", "lengths > 0"),),
+        RKD,
+        "almost_touch",
+    ),
+    Mutation(
+        "rkd keeps the angles of the first rows alone",
+        "objectives/rkd.py",
+        (("by_product += slopes", "by_product = slopes"),),
+        RKD,
+        "all_differences",
     ),
 ]

@@ -8,22 +8,30 @@ Deviations:
 - the paper sums over pairs and triplets of distinct rows; here they are averaged, so that the value does not grow with
   the batch. The authors' code averages too, but over all pairs and triplets, whose repeated rows add zero: this is
   larger than theirs by n / (n - 1) for distances and n² / ((n - 1)(n - 2)) for angles;
-- rows that lie on the same point have no direction; their angles count as cosine 0 and get no gradient.
+- rows that lie on the same point have no direction; their angles count as cosine 0 and get no gradient. So do rows
+  closer to each other than about 6e-8 of the way from the middle of the batch to its farthest row.
+
+The differences between all rows are never laid out: distances come from `pdist`, and the cosines at one row from the
+products of all rows with each other, which lose digits where two rows lie close together.
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Lt, MinLen
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import validate_call
 from torch import Tensor
-from torch.nn.functional import huber_loss
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn.functional import huber_loss, pdist
 
 from limbeck.alignment import points
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
+
+_ROUNDINGS = 16  # a squared distance this many roundings of the products wide is taken for none
+_AT_ONCE = 2  # rows whose angles are looked at together: few enough that their n² numbers stay in a processor's cache
 
 
 class RKD(Objective):
@@ -63,55 +71,84 @@ class RKD(Objective):
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, ""]:
         """The weighted sum of both parts for the rows that the mask counts."""
-        learnt = _differences(student, self.student_layer, batch)
-        taught = _differences(teacher, self.teacher_layer, batch).detach().to(learnt.dtype)
+        learnt = points(student, self.student_layer, batch)
+        taught = points(teacher, self.teacher_layer, batch).detach()
         total = learnt.sum() * 0
+        if len(learnt) < 2:  # no pair, and pdist cannot differentiate the distances of no rows
+            return total
+        ours, theirs = ((rows, pdist(rows)) for rows in (learnt.double(), taught.double()))
         if self.distance > 0:
-            total = total + self.distance * _distance_loss(learnt, taught)
+            total = total + self.distance * _distance_loss(ours[1], theirs[1]).to(total.dtype)
         if self.angle > 0:
-            total = total + self.angle * _angle_loss(learnt, taught)
+            triplets = len(learnt) * (len(learnt) - 1) * (len(learnt) - 2)
+            summed = _AngleLoss.apply(*_products(*ours), *_products(*theirs))
+            total = total + self.angle * (summed / max(triplets, 1)).to(total.dtype)
         return total
 
 
-def _differences(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor, "n n width"]:
-    """The vector from every counted row to every other, in at least float32."""
-    rows = points(signals, layer, batch)
-    return rows[None, :, :] - rows[:, None, :]
+def _distance_loss(learnt: Float[Tensor, " pairs"], taught: Float[Tensor, " pairs"]) -> Float[Tensor, ""]:
+    return huber_loss(_in_means(learnt), _in_means(taught))
 
 
-def _lengths(differences: Float[Tensor, "n n width"]) -> Float[Tensor, "n n"]:
-    """Lengths whose gradient is zero, not infinite, where two rows lie on the same point."""
-    squares = differences.square().sum(dim=-1)
-    apart = squares > 0
-    return torch.where(apart, torch.where(apart, squares, 1.0).sqrt(), 0.0)
-
-
-def _distance_loss(learnt: Float[Tensor, "n n width"], taught: Float[Tensor, "n n taught"]) -> Float[Tensor, ""]:
-    pairs = ~torch.eye(learnt.shape[0], dtype=torch.bool, device=learnt.device)
-    return _mean_over(pairs, huber_loss(_in_means(learnt, pairs), _in_means(taught, pairs), reduction="none"))
-
-
-def _in_means(differences: Float[Tensor, "n n width"], pairs: Tensor) -> Float[Tensor, "n n"]:
+def _in_means(lengths: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
     """Distances in units of their mean over the pairs of distinct rows (section 3.2.1)."""
-    lengths = _lengths(differences)
-    mean = _mean_over(pairs, lengths)
+    mean = lengths.mean()
     return lengths / torch.where(mean > 0, mean, 1.0)
 
 
-def _angle_loss(learnt: Float[Tensor, "n n width"], taught: Float[Tensor, "n n taught"]) -> Float[Tensor, ""]:
-    other = ~torch.eye(learnt.shape[0], dtype=torch.bool, device=learnt.device)
-    triplets = other[:, :, None] & other[:, None, :] & other[None, :, :]
-    return _mean_over(triplets, huber_loss(_cosines(learnt), _cosines(taught), reduction="none"))
+def _products(rows: Float[Tensor, "n width"], lengths: Float[Tensor, " pairs"]) -> tuple[Tensor, Tensor]:
+    """What cosines are made of: the products of all rows, from their middle, and one over their distances.
+
+    Of rows on the same point, and of a row and itself, the latter is 0 and has no gradient.
+    """
+    centred = rows - rows.mean(dim=0)
+    products = centred @ centred.mT
+    rounding = torch.finfo(rows.dtype).eps * products.detach().diagonal().amax()
+    apart = lengths.detach().square() > _ROUNDINGS * rounding
+    inverses = torch.where(apart, 1 / torch.where(apart, lengths, 1.0), 0.0)
+    places = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+    above = inverses.new_zeros(len(rows), len(rows)).index_put(tuple(places), inverses)
+    return products, above + above.mT
 
 
-def _cosines(differences: Float[Tensor, "n n width"]) -> Float[Tensor, "n n n"]:
-    """The cosine at row j between the directions to rows i and k, at [j, i, k]."""
-    lengths = _lengths(differences)[..., None]
-    apart = lengths > 0
-    directions = torch.where(apart, differences / torch.where(apart, lengths, 1.0), 0.0)
-    return directions @ directions.transpose(1, 2)
+def _cosines(
+    at: Int[Tensor, " some"], products: Float[Tensor, "n n"], inverses: Float[Tensor, "n n"]
+) -> Float[Tensor, "some n n"]:
+    """The cosine at row j between the directions to rows i and k, at [j, i, k]: (x_i − x_j)·(x_k − x_j) / lengths."""
+    halves = products.diagonal()[at, None] / 2 - products[at]
+    inner = products + halves[:, :, None] + halves[:, None, :]
+    return inner.mul_(inverses[at, :, None]).mul_(inverses[at, None, :])
 
 
-def _mean_over(chosen: Tensor, values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """The mean of the chosen values; zero where none is."""
-    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+class _AngleLoss(torch.autograd.Function):
+    """The Huber loss between two models' cosines, summed over all triplets of distinct rows.
+
+    Value and gradient are found together, a few rows at a time, because a graph of operations would keep n³ numbers for
+    each. h is the Huber loss's derivative, and the loss is h · (d − h / 2) of a difference d.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, products: Tensor, inverses: Tensor, taught_products: Tensor, taught_inverses: Tensor
+    ) -> Tensor:
+        total = products.new_zeros(())
+        by_product, by_half, by_inverse = (torch.zeros_like(products) for _ in range(3))
+        for at in torch.arange(len(products), device=products.device).split(_AT_ONCE):
+            cosines = _cosines(at, products, inverses)
+            differences = cosines - _cosines(at, taught_products, taught_inverses)
+            differences.diagonal(dim1=1, dim2=2).zero_()  # a row and itself are no angle
+            slopes = differences.clamp(-1, 1)
+            total += torch.dot(slopes.view(-1), differences.view(-1)) - torch.dot(slopes.view(-1), slopes.view(-1)) / 2
+            by_inverse[at] = 2 * cosines.mul_(slopes).sum(dim=2)
+            slopes.mul_(inverses[at, None, :])
+            by_product += slopes.mul_(inverses[at, :, None]).sum(dim=0)
+            by_half[at] = 2 * slopes.sum(dim=2)
+        by_inverse = torch.where(inverses > 0, by_inverse / torch.where(inverses > 0, inverses, 1.0), 0.0)
+        ctx.save_for_backward(by_product - by_half + torch.diag(by_half.sum(dim=1) / 2), by_inverse)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        by_product, by_inverse = ctx.saved_tensors
+        return gradient * by_product, gradient * by_inverse, None, None
