@@ -81,7 +81,7 @@ MUTATIONS_OF_FEATURES = [
     Mutation(
         "a mask for all rows",
         "objectives/mgd.py",
-        (('f"{common}|{row}|{view}"', 'f"{common}|{view}"'),),
+        (("Draw.of(batch.ids, self", "Draw.of(torch.zeros_like(batch.ids), self"),),
         METHODS,
         "reference and mgd",
     ),
@@ -95,7 +95,7 @@ MUTATIONS_OF_FEATURES = [
     Mutation(
         "mgd loses what it should keep",
         "objectives/mgd.py",
-        (("numbers >= self.masked * 2**32", "numbers < self.masked * 2**32"),),
+        ((".T >= self.masked", ".T < self.masked"),),
         METHODS,
         "reference and mgd",
     ),

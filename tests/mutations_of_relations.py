@@ -113,7 +113,7 @@ MUTATIONS_OF_RELATIONS = [
     Mutation(
         "silent rows enter the bank",
         "objective.py",
-        (("term.remember(student, teacher, seen(term, teacher, batch))", "term.remember(student, teacher, batch)"),),
+        (("term.keep(student, teacher, seen(term, teacher, batch))", "term.keep(student, teacher, batch)"),),
         CRD,
         "silent_rows",
     ),

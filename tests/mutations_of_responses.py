@@ -16,7 +16,7 @@ MUTATIONS_OF_RESPONSES = [
         "kd standardises over the rows",
         "divergences.py",
         (
-            ("wide.mean(dim=-1, keepdim=True)", "wide.mean(dim=0, keepdim=True)"),
+            ("values.mean(dim=-1, keepdim=True)", "values.mean(dim=0, keepdim=True)"),
             ("centred.square().mean(dim=-1, keepdim=True)", "centred.square().mean(dim=0, keepdim=True)"),
         ),
         METHODS,

@@ -59,6 +59,20 @@ def test_random_words_equal_the_reference_in_whole_numbers_without_bounds(seed, 
     ]
 
 
+def test_rows_of_several_views_have_the_numbers_of_each() -> None:
+    ids, views = torch.tensor([5, 5, 7, 0]), torch.tensor([0, 3, 3, 2**40])
+    together = Draw.of(ids, 9, views, "any")
+    each = [Draw.of(ids[row : row + 1], 9, int(view), "any") for row, view in enumerate(views)]
+    assert torch.equal(together.words(4), torch.cat([draw.words(4) for draw in each], dim=1))
+
+
+def test_shares_are_the_53_highest_bits_of_the_words() -> None:
+    draw = Draw.of(torch.arange(1000), 1)
+    shares = draw.shares(3)
+    assert shares.dtype == torch.float64
+    assert shares.tolist() == [[((word & WORD) >> 11) / 2**53 for word in row] for row in draw.words(3).tolist()]
+
+
 @pytest.mark.parametrize("below", [2, 5, 28])
 def test_whole_numbers_are_uniform_and_independent_of_each_other(below):
     first, second = Draw.of(torch.arange(20_000), 3, 1, "any").integers(below, below)

@@ -15,7 +15,8 @@ from limbeck.catalog.objectives import card, kind_in_words, method, methods, nam
 from limbeck.divergences import kl
 from limbeck.errors import LimbeckError, ObjectiveError, RecipeError
 from limbeck.grammar import Call, Term, parse_call, parse_sum
-from limbeck.objective import Needs, Objective, written
+from limbeck.notation import written
+from limbeck.objective import Needs, Objective
 
 IDENTIFIERS = st.from_regex(r"[a-z]{1,3}_[a-z]{1,3}", fullmatch=True)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limbeck.errors import ObjectiveError
+from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
 
 Layout = Literal["tokens", "channels"]
@@ -172,11 +173,6 @@ def check_grid(features: Shaped[Tensor, "rows ..."], layer: str, side: str, pref
         remedy=f"{side}_prefix={prefix + steps - size**2} would leave {size} x {size} patches, if so many of the "
         f"leading tokens are no patches; or say {side}_layout; or name a layer that says an image",
     )
-
-
-def wide(features: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Numbers in at least float32."""
-    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def points(signals: Signals, layer: str | None, batch: Batch) -> Float[Tensor, "n width"]:

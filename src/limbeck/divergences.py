@@ -16,6 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from limbeck.precision import wide
+
 _ROUNDINGS = 16  # a largest deviation from the mean this many roundings wide is taken for none
 
 
@@ -55,7 +57,7 @@ def is_monotone(divergence: Divergence) -> bool:
 
 def softened(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
     """Logits divided by a temperature (> 0), in at least float32 whatever their precision."""
-    return _wide(logits) / temperature
+    return wide(logits) / temperature
 
 
 def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
@@ -188,11 +190,11 @@ def standardised(logits: Float[Tensor, "*rows symbols"]) -> Float[Tensor, "*rows
 
     Where all logits of a row are alike but for rounding, they become 0 and get no gradient.
     """
-    wide = _wide(logits)
-    centred = wide - wide.mean(dim=-1, keepdim=True)
+    values = wide(logits)
+    centred = values - values.mean(dim=-1, keepdim=True)
     # A unit changes nothing in the result, also nothing in its gradient, and keeps the squares within range.
-    largest, size = (values.detach().abs().amax(dim=-1, keepdim=True) for values in (centred, wide))
-    varies = largest > _ROUNDINGS * torch.finfo(wide.dtype).eps * size
+    largest, size = (found.detach().abs().amax(dim=-1, keepdim=True) for found in (centred, values))
+    varies = largest > _ROUNDINGS * torch.finfo(values.dtype).eps * size
     centred = centred / torch.where(varies, largest, 1.0)
     variance = torch.where(varies, centred.square().mean(dim=-1, keepdim=True), 1.0)
     return torch.where(varies, centred / variance.sqrt(), 0.0)
@@ -210,7 +212,7 @@ def binary_kl(
         student: The same.
         temperature: Above 0.
     """
-    ours, theirs = (logits / temperature for logits in (_wide(student), _wide(teacher)))
+    ours, theirs = (logits / temperature for logits in (wide(student), wide(teacher)))
     happens = torch.sigmoid(theirs) * (functional.logsigmoid(theirs) - functional.logsigmoid(ours))
     stays_away = torch.sigmoid(-theirs) * (functional.logsigmoid(-theirs) - functional.logsigmoid(-ours))
     return happens + stays_away
@@ -248,7 +250,7 @@ def binary_mean(logits: Sequence[Float[Tensor, "*events"]], weights: Sequence[fl
         logits: One tensor for each model.
         weights: One weight for each model, greater than 0, that sum to 1.
     """
-    found = [_wide(model) for model in logits]
+    found = [wide(model) for model in logits]
     happens, stays_away = ([functional.logsigmoid(sign * model) for model in found] for sign in (1, -1))
     return _log_mean(happens, weights) - _log_mean(stays_away, weights)
 
@@ -265,7 +267,3 @@ def _log_mean(logarithms: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     stacked = torch.stack(list(logarithms))
     shares = torch.tensor(weights, dtype=stacked.dtype, device=stacked.device).log()
     return torch.logsumexp(stacked + shares.view(-1, *[1] * (stacked.dim() - 1)), dim=0)
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()

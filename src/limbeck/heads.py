@@ -19,9 +19,10 @@ from annotated_types import MinLen
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from limbeck.alignment import check_sequence, wide
+from limbeck.alignment import check_sequence
 from limbeck.errors import ObjectiveError
 from limbeck.objective import Needs
+from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
 
 Name = Annotated[str, MinLen(1)]

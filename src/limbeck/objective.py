@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from limbeck.divergences import Divergence
 from limbeck.errors import ObjectiveError
+from limbeck.notation import written
 from limbeck.schedules import Moment, Schedule
 from limbeck.signals import Batch, Signals
 from limbeck.task import Meaning
@@ -73,15 +74,17 @@ class Loss:
 
 
 class Objective(nn.Module, ABC):
-    """A distillation method. Final methods are `loss`, `terms`, `+`, `*` and `repr`; a method writes the rest.
+    """A distillation method. Final are `loss`, `remember`, `terms`, `+`, `*` and `repr`; a method writes the rest.
 
     A subclass stores every constructor argument under its own name, so that `repr` can write the method down and the
-    grammar can read it back.
+    grammar can read it back; `weights` names those by which it weighs its parts, all of them, so that one whose weights
+    are all zero is refused.
     """
 
     family: ClassVar[str]
     formula: ClassVar[str]
     factor: ClassVar[str] = "1"
+    weights: ClassVar[tuple[str, ...]] = ()
     per_row: bool = True
 
     def __init__(self) -> None:
@@ -114,8 +117,8 @@ class Objective(nn.Module, ABC):
             if isinstance(part, Objective):
                 yield from part.schedules()
 
-    def remember(self, student: Signals, teacher: Signals, batch: Batch) -> None:
-        """Keeps what later steps need, such as a memory bank; training calls it once after each step.
+    def keep(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        """Keeps what later steps need, such as a memory bank.
 
         `forward` keeps nothing, since it is called for a look as well: by the dry batch, the doctor and the diagnosis.
         What is kept stands in buffers, so that it is saved with the weights and a resumed training goes on with it.
@@ -123,18 +126,35 @@ class Objective(nn.Module, ABC):
         Args:
             student: What the student said in this step, detached.
             teacher: What the teacher said.
-            batch: The rows; a term that needs the teacher does not count those about which it said nothing.
+            batch: The rows, of which those count that this method is defined on.
+        """
+
+    @torch.no_grad()
+    def remember(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        """Lets every term keep what it needs of a step; a training calls it once after each.
+
+        Args:
+            student: What the student said in this step.
+            teacher: What the teacher said; a term that needs it does not count the rows about which it said nothing.
+            batch: The rows.
         """
         for _, term in self.terms():
-            if term is not self:
-                term.remember(student, teacher, seen(term, teacher, batch))
+            term.keep(student, teacher, seen(term, teacher, batch))
 
     @property
     def remembers(self) -> bool:
         """Whether this objective keeps anything from step to step."""
-        if type(self).remember is not Objective.remember:
-            return True
-        return any(term.remembers for _, term in self.terms() if term is not self)
+        return any(term.keeps for _, term in self.terms())
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this method keeps anything from step to step."""
+        return type(self).keep is not Objective.keep
+
+    @property
+    def idle(self) -> bool:
+        """Whether all parts of this method weigh nothing."""
+        return bool(self.weights) and not any(getattr(self, name) for name in self.weights)
 
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         """The rows this objective is defined on; its mean is taken over them."""
@@ -330,12 +350,16 @@ class Scheduled(Objective):
     def counted(self, batch: Batch) -> Bool[Tensor, "*rows"]:
         return self.method.counted(batch)
 
-    def remember(self, student: Signals, teacher: Signals, batch: Batch) -> None:
-        self.method.remember(student, teacher, batch)
+    def keep(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+        self.method.keep(student, teacher, batch)
 
     @property
-    def remembers(self) -> bool:
-        return self.method.remembers
+    def keeps(self) -> bool:
+        return self.method.keeps
+
+    @property
+    def idle(self) -> bool:
+        return self.method.idle and not any(name in self.scheduled for name in self.method.weights)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, "*rows"]:
         return self.method(student, teacher, batch)
@@ -376,24 +400,3 @@ def _call_of(method: Objective, scheduled: Mapping[str, Schedule]) -> str:
         if not (value is False and parameters[name].default is False)
     )
     return f"{method_name(type(method))}({arguments})" if arguments else method_name(type(method))
-
-
-def spelled(thing: Any) -> str:
-    """A thing with a name and arguments as a recipe writes it: `forecasting(horizon=6, below=70)`; defaults left out.
-
-    Args:
-        thing: Keeps each argument of its constructor under its own name.
-    """
-    found = [
-        f"{name}={written(getattr(thing, name))}"
-        for name, parameter in inspect.signature(type(thing)).parameters.items()
-        if getattr(thing, name) != parameter.default
-    ]
-    return f"{thing.name}({', '.join(found)})" if found else str(thing.name)
-
-
-def written(value: object) -> str:
-    """A number, text or tuple as the grammar writes it, such that reading it back gives the same value."""
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"
-    return repr(value)

@@ -64,12 +64,11 @@ class Draw:
     name: str = ""
 
     @classmethod
-    def of(cls, ids: Int[Tensor, " rows"], seed: int, view: int = 0, name: str = "") -> "Draw":
-        """The numbers of the rows with these ids, for a seed (any whole number) and a view."""
-        key = 0
-        for part in (seed, view):
-            key = _mixed_word((key + (part + 1) * _GAMMA) & _WORD)
-        return cls(_mixed(ids * _signed(_GAMMA) + _signed(key)), name)
+    def of(cls, ids: Int[Tensor, " rows"], seed: int, view: int | Int[Tensor, " rows"] = 0, name: str = "") -> "Draw":
+        """The numbers of the rows with these ids, for a seed (any whole number) and a view, one for all or for each."""
+        key = _signed(_mixed_word((seed + 1) * _GAMMA & _WORD))
+        views = torch.as_tensor(view, device=ids.device)
+        return cls(_mixed(ids * _signed(_GAMMA) + _mixed((views + 1) * _signed(_GAMMA) + key)), name)
 
     def named(self, name: str) -> "Draw":
         """The same rows' numbers for another purpose."""
@@ -95,3 +94,7 @@ class Draw:
         """
         bounds = torch.tensor(below, device=self.words_of_rows.device).unsqueeze(1)
         return (_shifted(self.words(len(below)), 33) * bounds) >> 31
+
+    def shares(self, count: int) -> Float[Tensor, "count rows"]:
+        """Uniform numbers, `count` for each row, from 0 up to, not including, 1, in steps of 2^-53."""
+        return _shifted(self.words(count), 11).double() * 2.0**-53

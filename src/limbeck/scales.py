@@ -8,11 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.errors import ModelError
-
-
-def wide(outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """In at least float32: 8 bits of mantissa do not hold a reading of 180 to the nearest one."""
-    return outputs if outputs.dtype == torch.float64 else outputs.float()
+from limbeck.precision import wide
 
 
 def mean_of_numbers(answers: Sequence[Float[Tensor, "..."]], weights: Sequence[float]) -> Float[Tensor, "..."]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from limbeck.budget import Budget
 from limbeck.errors import RecipeError
+from limbeck.notation import written
 
 # How far a schedule has come, from 0 to 1, where that share of its time has passed.
 SHAPES: Mapping[str, Callable[[float], float]] = {
@@ -85,7 +86,7 @@ class Schedule:
         return Schedule(self.shape, factor * self.start, factor * self.end, self.over)
 
     def __repr__(self) -> str:
-        values = [format(v, "g") if float(f"{v:g}") == v else repr(v) for v in (self.start, self.end)]
+        values = [written(self.start), written(self.end)]
         over = [] if self.over is None else [f"over={self.over!r}"]
         return f"{self.shape}({', '.join(values + over)})"
 

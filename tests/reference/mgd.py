@@ -1,6 +1,7 @@
 """Yang et al., 2022, equations 2 to 6: sum_kij (T − W2(ReLU(W1(f(S) · M))))², M_ij = 0 where R_ij < lambda, else 1.
 
-R comes from SHAKE-128 of "seed|student layer|teacher layer|step|id|view", four bytes for each place, lowest first.
+R comes from SplitMix64 (Steele, Lea, Flood, 2014), mixed from seed, view, id, the layers' names and the place, whose 53
+highest bits are a share of 1.
 """
 
 import hashlib
@@ -37,12 +38,24 @@ def image(said: Numbers, prefix: int, size: int) -> Image:
     return {(number // size, number % size): step for number, step in enumerate(said[prefix:])}
 
 
-def masked_image(found: Image, share: float, text: str) -> Image:
-    drawn = hashlib.shake_128(text.encode()).digest(4 * len(found))
+def mixed(word: int) -> int:
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) % 2**64
+    return word ^ (word >> 31)
+
+
+def drawn(place: int, name: str, row: int, view: int, seed: int) -> float:
+    golden = 0x9E3779B97F4A7C15
+    key = mixed((mixed((seed + 1) * golden % 2**64) + (view + 1) * golden) % 2**64)
+    purpose = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+    word = mixed((row * golden + key) % 2**64) + mixed((purpose + (place + 1) * golden) % 2**64)
+    return (mixed(word % 2**64) >> 11) / 2**53
+
+
+def masked_image(found: Image, share: float, name: str, row: int, view: int, seed: int) -> Image:
     kept = {}
     for number, (place, vector) in enumerate(sorted(found.items())):
-        r = int.from_bytes(drawn[4 * number : 4 * number + 4], "little") / 2**32
-        kept[place] = [0.0 if r < share else part for part in vector]
+        kept[place] = [0.0 if drawn(number, name, row, view, seed) < share else part for part in vector]
     return kept
 
 
@@ -89,7 +102,7 @@ def value(
     for (said, told), row, view in zip(both, batch.ids.tolist(), batch.views.tolist(), strict=True):
         size = len(told[0]) if isinstance(told[0][0], list) else len(told)
         ours = {place: projected(vector, weights) for place, vector in image(said, student_prefix, size).items()}
-        ours = masked_image(ours, masked, f"{seed}|{student_layer}|{teacher_layer}|0|{row}|{view}")
+        ours = masked_image(ours, masked, f"mgd {student_layer} {teacher_layer}", row, view, seed)
         ours = convolved(ours, weights["generator.0.weight"], weights["generator.0.bias"])
         ours = {place: [max(part, 0.0) for part in vector] for place, vector in ours.items()}
         ours = convolved(ours, weights["generator.2.weight"], weights["generator.2.bias"])

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from limbeck import objectives
 from limbeck.errors import LimbeckError, ObjectiveError, RecipeError, did_you_mean
 from limbeck.grammar import Call, parse_sum
-from limbeck.objective import Needs, Objective, Scheduled, method_name, written
+from limbeck.notation import written
+from limbeck.objective import Needs, Objective, Scheduled, method_name
 from limbeck.schedules import Schedule
 
 _WORDS = {float: "number", int: "whole number", str: "text", bool: "True or False", NoneType: "None"}

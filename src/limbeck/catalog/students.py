@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from limbeck.catalog.models import students
 from limbeck.catalog.objectives import Argument, kind_in_words
 from limbeck.errors import ModelError, did_you_mean
-from limbeck.objective import written
+from limbeck.notation import written
 
 
 @dataclass(frozen=True)

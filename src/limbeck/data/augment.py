@@ -16,7 +16,7 @@ from limbeck.data.augmentations.mixup import Mixup
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError, RecipeError, did_you_mean
 from limbeck.grammar import Term, arguments, parse_sum
-from limbeck.objective import written
+from limbeck.notation import written
 from limbeck.replay import Draw
 from limbeck.signals import Partner
 

@@ -117,12 +117,11 @@ class CRD(Objective):
         value = self._contrast(ours, theirs, self.taught, others) + self._contrast(theirs, ours, self.learnt, others)
         return value.sum() / max(len(value), 1)
 
-    def remember(self, student: Signals, teacher: Signals, batch: Batch) -> None:
+    def keep(self, student: Signals, teacher: Signals, batch: Batch) -> None:
         """Puts the rows that the mask counts into the bank, in place of its oldest ones."""
-        with torch.no_grad():
-            ours, theirs = self._embedded(student, teacher, batch)
-            for kept, new in ((self.learnt, ours), (self.taught, theirs), (self.owners, _owners(batch))):
-                kept.copy_(torch.cat([kept, new.to(kept.dtype)])[len(new) :])
+        ours, theirs = self._embedded(student, teacher, batch)
+        for kept, new in ((self.learnt, ours), (self.taught, theirs), (self.owners, _owners(batch))):
+            kept.copy_(torch.cat([kept, new.to(kept.dtype)])[len(new) :])
 
     def _head(self, side: str, signals: Signals, layer: str | None, batch: Batch) -> nn.Module:
         said, mask = signals.logits if layer is None else signals.features[layer], batch.mask

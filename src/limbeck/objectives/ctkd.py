@@ -21,9 +21,9 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor, nn
 
-from limbeck.alignment import wide
 from limbeck.divergences import kl, tempered
 from limbeck.objective import Needs, Objective
+from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
 
 # The authors' first θ.

@@ -20,11 +20,9 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
-from limbeck.divergences import tempered
+from limbeck.divergences import standardised, tempered
 from limbeck.objective import Needs, Objective
 from limbeck.signals import Batch, Signals
-
-_ROUNDINGS = 16  # a deviation from the mean this many roundings wide is taken for none
 
 
 class DIST(Objective):
@@ -38,6 +36,7 @@ class DIST(Objective):
 
     family = "relations"
     formula = "T² · (beta · mean over rows of (1 − r) + gamma · mean over classes of (1 − r)), r of probabilities at T"
+    weights = ("beta", "gamma")
     factor = "T²"
     per_row = False
 
@@ -58,27 +57,21 @@ class DIST(Objective):
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Float[Tensor, ""]:
         """T² times the weighted sum of both distances, for the rows that the mask counts."""
         assert student.logits is not None and teacher.logits is not None
-        ours, theirs = (
-            tempered(said[batch.mask], self.temperature).exp() for said in (student.logits, teacher.logits.detach())
-        )
+        ours, theirs = (self._probabilities(said[batch.mask]) for said in (student.logits, teacher.logits.detach()))
         theirs = theirs.to(ours.dtype)
         distance = self.beta * _distance(ours, theirs) + self.gamma * _distance(ours.mT, theirs.mT)
         return self.temperature**2 * distance
 
+    def _probabilities(self, logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n classes"]:
+        """Probabilities, 0 where they are so small, 1e-19 in float32, that their spread may have no finite gradient."""
+        likely = tempered(logits, self.temperature).exp()
+        return torch.where(likely > torch.finfo(likely.dtype).tiny ** 0.5, likely, 0.0)
+
 
 def _distance(ours: Float[Tensor, "n width"], theirs: Float[Tensor, "n width"]) -> Float[Tensor, ""]:
     """The mean over the lines of 1 minus the correlation along each; a line without one adds 0."""
-    (first, varies), (second, too) = _standard(ours), _standard(theirs)
-    distances = 1 - (first * second).sum(dim=1)
-    return torch.where(varies & too, distances, 0.0).sum() / max(len(ours), 1)
-
-
-def _standard(lines: Float[Tensor, "n width"]) -> tuple[Tensor, Tensor]:
-    """Every line with mean 0 and length 1, and whether it varies at all; where it does not, zeros without gradient."""
-    centred = lines - lines.sum(dim=1, keepdim=True) / max(lines.shape[1], 1)
-    squares, limits = centred.square().sum(dim=1), torch.finfo(lines.dtype)
-    # Below the second bound the gradient of the length could overflow.
-    rounding = (_ROUNDINGS * limits.eps) ** 2 * lines.square().sum(dim=1)
-    varies = (squares > rounding) & (squares > limits.tiny)
-    length = torch.where(varies, squares, 1.0).sqrt()
-    return torch.where(varies[:, None], centred, 0.0) / length[:, None], varies
+    if ours.numel() == 0:
+        return ours.sum()
+    first, second = standardised(ours), standardised(theirs)
+    varies = (first != 0).any(dim=1) & (second != 0).any(dim=1)
+    return torch.where(varies, 1 - (first * second).mean(dim=1), 0.0).mean()

@@ -39,6 +39,7 @@ class DKD(Objective):
 
     family = "soft targets"
     formula = "T² · (alpha · KL(right, not right) + beta · KL(classes that are not right)), teacher || student"
+    weights = ("alpha", "beta")
     factor = "T²"
 
     @validate_call

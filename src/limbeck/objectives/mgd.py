@@ -14,10 +14,8 @@ Deviations:
 - resolutions are brought together as in `hint`; on a sequence the convolutions run along its steps.
 """
 
-import hashlib
 from typing import Annotated
 
-import numpy as np
 import torch
 from annotated_types import Ge, Lt, MinLen
 from jaxtyping import Bool, Float
@@ -37,6 +35,7 @@ from limbeck.alignment import (
     width_of,
 )
 from limbeck.objective import Needs, Objective
+from limbeck.replay import Draw
 from limbeck.schedules import Moment
 from limbeck.signals import Batch, Signals
 
@@ -121,9 +120,7 @@ class MGD(Objective):
         return (generated - taught).square().flatten(1).sum(dim=-1)
 
     def _kept(self, batch: Batch, places: int) -> Bool[Tensor, "rows places"]:
-        """The places of each row that are not lost: those whose 32-bit number is not below the masked share."""
-        common = f"{self.seed}|{self.student_layer}|{self.teacher_layer}|{self._step}"
-        rows = zip(batch.ids.tolist(), batch.views.tolist(), strict=True)
-        words = b"".join(hashlib.shake_128(f"{common}|{row}|{view}".encode()).digest(4 * places) for row, view in rows)
-        numbers = np.frombuffer(words, dtype="<u4").reshape(-1, places)
-        return torch.from_numpy(numbers >= self.masked * 2**32)
+        """The places of each row that are not lost: those whose number is not below the masked share."""
+        purpose = f"mgd {self.student_layer} {self.teacher_layer}"
+        draw = Draw.of(batch.ids, self.seed + (self._step << 32), batch.views, purpose)
+        return draw.shares(places).T >= self.masked

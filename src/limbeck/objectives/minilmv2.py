@@ -45,6 +45,7 @@ class MiniLMv2(Objective):
 
     family = "transformers"
     formula = "Σ over A in {Q, K, V} of w_A · KL(softmax(AAᵀ/√d)), KL(teacher || student), mean over heads and tokens"
+    weights = ("queries", "keys", "values")
 
     @validate_call
     def __init__(

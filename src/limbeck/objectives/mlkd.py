@@ -46,6 +46,7 @@ class MLKD(Objective):
 
     family = "soft targets"
     formula = "Σ over T of by_instance · T² KL + by_batch · ‖Δ P Pᵀ‖² / rows + by_class · ‖Δ Pᵀ P‖² / classes"
+    weights = ("by_instance", "by_batch", "by_class")
     factor = "T² on the KL"
     per_row = False
 

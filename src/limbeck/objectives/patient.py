@@ -18,10 +18,11 @@ from jaxtyping import Float
 from pydantic import validate_call
 from torch import Tensor
 
-from limbeck.alignment import check_sequence, unit, wide
+from limbeck.alignment import check_sequence, unit
 from limbeck.errors import ObjectiveError
 from limbeck.heads import Name, check_tokens, tokens
 from limbeck.objective import Needs, Objective
+from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
 
 

@@ -34,10 +34,10 @@ from limbeck.alignment import (
     same_resolution,
     seeded,
     through,
-    wide,
 )
 from limbeck.errors import ObjectiveError
 from limbeck.objective import Needs, Objective
+from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
 
 # Both from the authors' code.

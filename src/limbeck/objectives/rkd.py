@@ -46,6 +46,7 @@ class RKD(Objective):
 
     family = "relations"
     formula = "distance · mean Huber(d_teacher, d_student) + angle · mean Huber(cos_teacher, cos_student)"
+    weights = ("distance", "angle")
     per_row = False
 
     @validate_call

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from limbeck.errors import RecipeError, RecordingError, TeacherError, did_you_mean
 from limbeck.grammar import Term, arguments, parse_sum
-from limbeck.objective import Needs, written
+from limbeck.notation import written
+from limbeck.objective import Needs
 from limbeck.recordings import forms
 from limbeck.recordings.columns import Column, Stored
 from limbeck.recordings.forms.features import Features

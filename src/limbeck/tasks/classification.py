@@ -16,7 +16,7 @@ from limbeck.errors import DataError
 from limbeck.metrics.classes import by_class, calibration_error, class_means, confusion, reliability
 from limbeck.metrics.examples import pictures, rounded
 from limbeck.metrics.known import check_class_numbers, counted
-from limbeck.objective import spelled
+from limbeck.notation import spelled
 from limbeck.records import Panel
 from limbeck.task import LabelKind, Meaning
 
@@ -47,6 +47,7 @@ class Classification:
     baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"classes"})
     higher_is_better: ClassVar[bool] = True
+    objective: ClassVar[str] = "0.9 * kd(temperature=4) + 0.1 * labels"
 
     @validate_call
     def __init__(

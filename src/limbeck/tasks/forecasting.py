@@ -17,9 +17,10 @@ from limbeck.metrics.events import event_metrics, event_panels
 from limbeck.metrics.examples import shortened, telling
 from limbeck.metrics.known import counted
 from limbeck.metrics.values import error_by_step, mean_absolute, pinball, root_mean_square
-from limbeck.objective import spelled
+from limbeck.notation import spelled
+from limbeck.precision import wide
 from limbeck.records import Panel
-from limbeck.scales import Ahead, mean_of_numbers, wide
+from limbeck.scales import Ahead, mean_of_numbers
 from limbeck.task import LabelKind, Meaning
 
 _SHOWN_READINGS = 96
@@ -90,9 +91,7 @@ class Forecasting:
                 remedy="quantiles=(0.1, 0.5, 0.9)",
             )
         if self.select in ("auprc", "auroc") and not self.has_event:
-            raise RecipeError(
-                f"forecasting(select={self.select!r}) needs an event", expected="below=NUMBER or above=NUMBER"
-            )
+            raise RecipeError(f"forecasting(select={self.select!r}) needs an event", expected="below or above a number")
 
     def __repr__(self) -> str:
         return spelled(self)
@@ -127,6 +126,11 @@ class Forecasting:
         """The chosen metric first."""
         event = ("auprc", "auroc", "brier", "ece") * self.has_event
         return tuple(dict.fromkeys((self.select, "rmse", "mae", "rmse_mean", *event)))
+
+    @property
+    def objective(self) -> str:
+        """The event beside the readings, where there is one."""
+        return "0.5 * regression + " + "0.5 * event_kd(temperature=1) + " * self.has_event + "0.5 * labels"
 
     def fitted(self, labels: Float[Tensor, "rows horizon"], known: Bool[Tensor, " rows"]) -> "Forecasting":
         """With `centre` and `scale` of the readings to come, where they are not given.

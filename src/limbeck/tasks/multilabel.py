@@ -15,9 +15,9 @@ from limbeck.errors import DataError
 from limbeck.metrics.classes import binned_error, reliability_data
 from limbeck.metrics.examples import pictures, rounded, telling
 from limbeck.metrics.known import counted
-from limbeck.objective import spelled
+from limbeck.notation import spelled
+from limbeck.precision import wide
 from limbeck.records import Panel
-from limbeck.scales import wide
 from limbeck.task import LabelKind, Meaning
 
 _RANKED = 5
@@ -42,6 +42,7 @@ class Multilabel:
     baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"binary"})
     higher_is_better: ClassVar[bool] = True
+    objective: ClassVar[str] = "0.9 * binary_kd(temperature=1) + 0.1 * labels"
 
     @validate_call
     def __init__(self, select: Literal["map", "macro_f1", "micro_f1", "subset_accuracy"] = "map") -> None:

@@ -13,9 +13,10 @@ from limbeck.errors import DataError, RecipeError
 from limbeck.metrics.examples import shortened, telling
 from limbeck.metrics.known import counted
 from limbeck.metrics.values import explained, mean_absolute, root_mean_square
-from limbeck.objective import spelled
+from limbeck.notation import spelled
+from limbeck.precision import wide
 from limbeck.records import Panel
-from limbeck.scales import Scaled, mean_of_numbers, wide
+from limbeck.scales import Scaled, mean_of_numbers
 from limbeck.task import LabelKind, Meaning
 
 _NAMED = range(2, 9)
@@ -46,6 +47,7 @@ class Regression:
     selection: ClassVar[str] = "rmse"
     higher_is_better: ClassVar[bool] = False
     headline: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2")
+    objective: ClassVar[str] = "0.5 * regression + 0.5 * labels"
 
     @validate_call
     def __init__(self, centre: tuple[Finite, ...] | None = None, scale: tuple[Positive, ...] | None = None) -> None:

@@ -15,9 +15,9 @@ from limbeck.errors import DataError
 from limbeck.metrics.classes import by_class, calibration_error, class_means, confusion, reliability
 from limbeck.metrics.examples import telling
 from limbeck.metrics.known import check_class_numbers, counted
-from limbeck.objective import spelled
+from limbeck.notation import spelled
+from limbeck.precision import wide
 from limbeck.records import Panel
-from limbeck.scales import wide
 from limbeck.task import LabelKind, Meaning
 
 _SHOWN_RUNS = 12
@@ -39,6 +39,7 @@ class SequenceLabels:
     baseline_name: ClassVar[str] = ""
     says: ClassVar[frozenset[Meaning]] = frozenset({"classes"})
     higher_is_better: ClassVar[bool] = True
+    objective: ClassVar[str] = "0.9 * kd(temperature=4) + 0.1 * labels"
 
     @validate_call
     def __init__(self, select: Literal["accuracy", "macro_f1", "balanced_accuracy"] = "accuracy") -> None:

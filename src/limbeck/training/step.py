@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limbeck.model import Model
-from limbeck.objective import Objective, seen
+from limbeck.objective import Objective
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
 from limbeck.training.compilation import compiled
@@ -40,12 +40,10 @@ class Step(nn.Module):
         self.heard = detached(said) if self.objective.remembers else None
         return loss.total, dict(loss.terms)
 
-    @torch.no_grad()
     def remember(self, teacher: Signals, batch: Batch) -> None:
         """Lets the objective keep what it needs of the last `forward`; training calls it once after each step."""
         if self.heard is not None:
-            for _, term in self.objective.terms():
-                term.remember(self.heard, teacher, seen(term, teacher, batch))
+            self.objective.remember(self.heard, teacher, batch)
             self.heard = None
 
     def student(self, batch: Batch) -> Signals:
