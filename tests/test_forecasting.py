@@ -65,7 +65,7 @@ def test_it_is_written_as_it_is_read(text: str) -> None:
         ("forecasting(horizon=3, below=70, above=180)", "below and above\n  expected: one event"),
         ("forecasting(horizon=3, quantiles=(0.1, 0.9))", "with 0.5 among them"),
         ("forecasting(horizon=3, quantiles=(0.5, 0.1))", "ascending"),
-        ("forecasting(horizon=3, select='auprc')", "needs an event\n  expected: below=NUMBER"),
+        ("forecasting(horizon=3, select='auprc')", "needs an event\n  expected: below or above"),
         ("forecasting(horizon=3, belw=70)", "no argument 'belw'"),
         ("forecasting(horizon=3, scale=0)", "scale"),
     ],

@@ -121,7 +121,7 @@ def write(folder: Path, text: str) -> Path:
 def test_a_bare_text_is_the_source_and_a_file_names_its_run(tmp_path: Path) -> None:
     recipe = Recipe.read(write(tmp_path, "data: digits\nstudent: mlp\n"))
     assert (recipe.data.source, recipe.name, recipe.folder) == ("digits", "mine", Path("runs/mine"))
-    assert recipe.objective == "labels"
+    assert recipe.objective == "auto"
     assert list(recipe.all_seeds()) == [0]
     folder = tmp_path / "small"
     folder.mkdir()
@@ -131,9 +131,10 @@ def test_a_bare_text_is_the_source_and_a_file_names_its_run(tmp_path: Path) -> N
     assert list(in_run.all_seeds()) == [4, 5]
 
 
-def test_the_default_objective_follows_the_teacher() -> None:
-    assert Recipe.make(data="digits", student="mlp").objective == "labels"
-    assert Recipe.make(data="digits", student="mlp", teacher="runs/a").objective.startswith("0.9 * kd")
+def test_an_objective_that_is_left_out_is_auto() -> None:
+    for said in ({}, {"objective": "auto"}, {"teacher": "runs/a"}):
+        assert Recipe.make(data="digits", student="mlp", **said).objective == "auto"
+    assert Recipe.parse("{data: digits, student: mlp, objective: }").objective == "auto"
 
 
 def test_overrides_change_what_they_name(tmp_path: Path) -> None:
@@ -175,13 +176,13 @@ def test_links_inherit_override_and_teach_the_next() -> None:
         "3-mlp",
         "4-mlp",
     ]
-    assert (big.teacher, big.objective, big.record) == ((), "labels", None)
+    assert (big.teacher, big.objective, big.record) == ((), "auto", None)
     assert (big.data.labelled, big.data.valid, second.data.labelled) == (50, 0.1, None)
     assert (second.teacher[0].model, second.objective, second.record) == ("out/big", "0.5 * kd + 0.5 * labels", 2)
     assert (second.training.clip, second.training.lr, third.training.clip) == (None, 0.01, 2.0)
     assert (third.teacher[0].model, third.objective) == ("out/big", "labels")
     assert [(member.model, member.weight) for member in fourth.teacher] == [("out/big", 2.0), ("runs/other", 1.0)]
-    assert (fifth.teacher, fifth.objective) == ((), "labels")
+    assert (fifth.teacher, fifth.objective) == ((), "auto")
 
 
 def test_anchors_and_merges_work() -> None:

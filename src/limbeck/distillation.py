@@ -48,8 +48,8 @@ def distill(
             function without arguments that builds one (called under each seed).
         data: A known name, a file or folder, `hf:NAME`, (inputs, labels), a torch or Hugging Face data set, a generator
             of rows, a dict of splits or of columns, or `Data`.
-        objective: The grammar's text, or an objective; by default `0.9 * kd(temperature=4) + 0.1 * labels` with a
-            teacher and `labels` without.
+        objective: The grammar's text, or an objective; by default "auto": what the task learns by from a teacher, for
+            classes `0.9 * kd(temperature=4) + 0.1 * labels`, and `labels` without one.
         budget: "20 epochs", "5000 steps", "10m".
         valid: The validation split: a share, a number of rows, or rows of its own. Weights are selected on it.
         test: The test split, likewise. It is read once, at the end.

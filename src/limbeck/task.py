@@ -27,7 +27,8 @@ class Task(Protocol):
     `outputs` are whatever the student says for a row (logits for classification); `known` marks the positions whose
     label is known: rows, or the steps of a sequence where each has a label of its own. `classes` are the names of the
     labels: classes, or the quantities of a regression. `selection` names the validation metric by which weights are
-    chosen, `higher_is_better` its direction.
+    chosen, `higher_is_better` its direction; `objective` is what a student with a teacher learns by where a recipe
+    leaves that to `auto`.
 
     A task with arguments keeps each under its own name; `repr` writes the task down as a recipe does, and the catalog
     reads it back. `learnt` are the arguments that `fitted` may fill in.
@@ -47,6 +48,8 @@ class Task(Protocol):
     def higher_is_better(self) -> bool: ...
     @property
     def headline(self) -> tuple[str, ...]: ...
+    @property
+    def objective(self) -> str: ...
 
     def fitted(self, labels: Shaped[Tensor, "..."], known: Bool[Tensor, "..."]) -> "Task":
         """The task with what it must know of the training labels (such as their scale), as arguments of its own.

@@ -99,6 +99,9 @@ class Workshop:
         task = task.fitted(data.train.labels, data.train.known)
         # The settled recipe says what the task knows of the labels, so that a saved run answers without its data.
         recipe = recipe.replace(task=repr(task))
+        if recipe.objective == "auto":
+            recipe = recipe.replace(objective=task.objective if recipe.teacher else "labels")
+            watcher.say(f"objective: {recipe.objective} (auto, {'with' if recipe.teacher else 'without'} a teacher)")
         row = data.train.take(torch.tensor([0])).inputs
         mean, deviation = statistics(data.train)
         outputs = task.output_size(data.classes)

@@ -23,9 +23,6 @@ from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Strict, Windows
 from limbeck.recipe.document import Document, Place, explain
 
-OBJECTIVE_ALONE = "labels"
-OBJECTIVE_WITH_TEACHER = "0.9 * kd(temperature=4) + 0.1 * labels"
-
 
 class Member(Strict):
     """One teacher and its weight among several.
@@ -132,7 +129,8 @@ class Recipe(Strict):
             each epoch, or as many as fit on the disk; None asks it live.
         keep: How recorded answers are kept, such as "dense", "topk(k=64)", "dense + features(precision='float16')".
         student: A name of `students/` with its arguments, `timm:NAME`, `torchvision:NAME`, `package.module:function`.
-        objective: Weighted sum of methods; by default labels alone without a teacher, and kd with labels with one.
+        objective: Weighted sum of methods; "auto" takes what the task learns by from a teacher (for classes
+            `0.9 * kd(temperature=4) + 0.1 * labels`), and labels alone without one.
         budget: "20 epochs", "5000 steps", "10m".
         training: The keys of `TrainingSpec`.
         control: Whether the same student is also trained alone on the labels; without a teacher there is nothing to
@@ -156,7 +154,7 @@ class Recipe(Strict):
     record: spellings.Views = None
     keep: spellings.KeepText = "dense"
     student: spellings.StudentText = ""
-    objective: spellings.ObjectiveText = ""
+    objective: spellings.ObjectiveText = "auto"
     budget: spellings.BudgetText = "20 epochs"
     training: TrainingSpec = TrainingSpec()
     control: bool = True
@@ -167,13 +165,10 @@ class Recipe(Strict):
     chain: tuple[Link, ...] = ()
     compare: Comparison | None = None
 
-    @model_validator(mode="before")
+    @field_validator("objective", mode="before")
     @classmethod
-    def _fill_objective(cls, values: object) -> object:
-        if isinstance(values, dict) and not values.get("chain") and not values.get("objective"):
-            default = OBJECTIVE_WITH_TEACHER if values.get("teacher") else OBJECTIVE_ALONE
-            return {**values, "objective": default}
-        return values
+    def _no_null_objective(cls, value: object) -> object:
+        return value or "auto"
 
     @field_validator("chain", mode="before")
     @classmethod

@@ -76,7 +76,7 @@ def _augmentation(value: object) -> object:
 
 
 def _sum(value: object, what: str) -> object:
-    if isinstance(value, str) and (value or what != "objective"):
+    if isinstance(value, str):
         try:
             parse_sum(value, what)
         except RecipeError as error:
