@@ -1,22 +1,27 @@
-"""Fixtures that several test files use."""
+"""Fixtures that several test files use.
+
+What they need is imported when it is needed: every process that runs any test reads this file first.
+"""
 
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from small_runs import teacher_run
 
-from limbeck.data.rows import TensorRows
-from limbeck.data.source import Data, load
-from limbeck.run import Run
+if TYPE_CHECKING:
+    from limbeck.data.rows import TensorRows
+    from limbeck.data.source import Data
+    from limbeck.run import Run
 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Small networks are slower on several threads, and very slow where other processes want the cores too."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -24,20 +29,26 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def digits() -> Data:
+def digits() -> "Data":
+    from limbeck.data.source import load
+
     return load("digits")
 
 
 @pytest.fixture(scope="session")
-def few(digits: Data) -> TensorRows:
+def few(digits: "Data") -> "TensorRows":
     """200 training rows whose positions are not in the order of their ids."""
+    import torch
+
     order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(3))
     return digits.train.select(order[:200])
 
 
 @pytest.fixture(scope="session")
-def good_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def good_run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """A finished teacher of about 96 % on digits, which nobody writes to."""
+    from small_runs import teacher_run
+
     return teacher_run(tmp_path_factory.mktemp("good") / "teacher")
 
 

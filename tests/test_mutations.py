@@ -32,3 +32,10 @@ from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 )
 def test_a_planted_bug_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
     assert killers(mutation, tmp_path), f"{mutation.test} -k '{mutation.only}' passes with the bug: {mutation.name}"
+
+
+@pytest.mark.slow
+def test_where_no_bug_is_planted_none_is_noticed(tmp_path: Path) -> None:
+    whole = Mutation("none", "objectives/kd.py", (), "test_objectives.py", "kd")
+    assert killers(whole, tmp_path) == []
+    assert " passed" in (tmp_path / "output.txt").read_text()

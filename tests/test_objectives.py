@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from method_cases import (
     MASK,
     METHODS,
@@ -113,6 +111,16 @@ def test_loss_and_gradient_are_the_reference(name: str, case: Case) -> None:
 
 # Laws of all methods
 
+# By how much student and teacher are multiplied, and in which precision they come.
+SCALES = [
+    (1e-3, 1e-3, torch.float32),
+    (1e3, 1e-3, torch.float32),
+    (1e-3, 1e3, torch.float32),
+    (1e3, 1e3, torch.float32),
+    (30.0, 0.03, torch.bfloat16),
+    (1e3, 1e3, torch.bfloat16),
+]
+
 
 @every_case
 def test_one_value_for_each_row_or_one_for_the_batch(name: str, case: Case) -> None:
@@ -122,17 +130,17 @@ def test_one_value_for_each_row_or_one_for_the_batch(name: str, case: Case) -> N
 
 
 @every_case
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(ours=st.floats(-3, 3), theirs=st.floats(-3, 3), precision=st.sampled_from([torch.float32, torch.bfloat16]))
-def test_finite_at_every_scale(name: str, case: Case, ours: float, theirs: float, precision: torch.dtype) -> None:
-    student = changed(case.student, lambda tensor: (tensor * 10**ours).to(precision))
-    teacher = changed(case.teacher, lambda tensor: (tensor * 10**theirs).to(precision))
-    made = method(name)(**case.arguments)
-    made.setup(student, teacher, case.batch)
-    total, found = loss_and_gradients(made, student, teacher, case.batch)
-    assert total.isfinite()
-    assert total.dtype == torch.float32
-    assert all(gradient.isfinite().all() for gradient in found.values())
+def test_finite_at_every_scale(name: str, case: Case) -> None:
+    """Where what student and teacher say is a thousand times smaller or larger, alike and unlike."""
+    for ours, theirs, precision in SCALES:
+        student = changed(case.student, lambda tensor: (tensor * ours).to(precision))  # noqa: B023
+        teacher = changed(case.teacher, lambda tensor: (tensor * theirs).to(precision))  # noqa: B023
+        made = method(name)(**case.arguments)
+        made.setup(student, teacher, case.batch)
+        total, found = loss_and_gradients(made, student, teacher, case.batch)
+        assert total.isfinite(), (ours, theirs, precision)
+        assert total.dtype == torch.float32
+        assert all(gradient.isfinite().all() for gradient in found.values()), (ours, theirs, precision)
 
 
 @every_case
@@ -198,30 +206,31 @@ def rubbish(case: Case, masked: Tensor, size: float) -> tuple[Signals, Signals, 
 
 
 @every_case
-@pytest.mark.parametrize("size", [0.0, 1e4, 1e30])
-def test_masked_rows_change_nothing(name: str, case: Case, size: float) -> None:
+def test_masked_rows_change_nothing(name: str, case: Case) -> None:
     made, counts = built(name, case), MASK.nonzero().squeeze(1)
     kept = (case.student.rows(counts), case.teacher.rows(counts), case.batch.rows(counts))
     total, found = loss_and_gradients(made, *kept)
-    total_masked, found_masked = loss_and_gradients(made, *rubbish(case, ~MASK, size))
-    same(total_masked, total)
-    for key, gradient in found_masked.items():
-        if key in tensors_of(case.student):
-            assert (gradient[~MASK] == 0).all()
-            gradient = gradient[MASK]
-        same(gradient, found[key])
+    for size in (0.0, 1e4, 1e30):
+        total_masked, found_masked = loss_and_gradients(made, *rubbish(case, ~MASK, size))
+        same(total_masked, total)
+        for key, gradient in found_masked.items():
+            if key in tensors_of(case.student):
+                assert (gradient[~MASK] == 0).all(), size
+                gradient = gradient[MASK]
+            same(gradient, found[key])
 
 
 @every_case
-@pytest.mark.parametrize("rows", [0, 1, 2])
-def test_few_or_no_counted_rows_give_no_nan(name: str, case: Case, rows: int) -> None:
-    batch = replace(case.batch, mask=torch.arange(6) < rows)
-    total, found = loss_and_gradients(built(name, case), case.student, case.teacher, batch)
-    assert total.isfinite()
-    assert all(gradient.isfinite().all() for gradient in found.values())
-    if rows == 0:
-        assert total == 0
-        assert all((gradient == 0).all() for gradient in found.values())
+def test_few_or_no_counted_rows_give_no_nan(name: str, case: Case) -> None:
+    made = built(name, case)
+    for rows in (0, 1, 2):
+        batch = replace(case.batch, mask=torch.arange(6) < rows)
+        total, found = loss_and_gradients(made, case.student, case.teacher, batch)
+        assert total.isfinite(), rows
+        assert all(gradient.isfinite().all() for gradient in found.values()), rows
+        if rows == 0:
+            assert total == 0
+            assert all((gradient == 0).all() for gradient in found.values())
 
 
 @every_case
@@ -235,18 +244,19 @@ def test_gradient_reaches_the_student_and_never_the_teacher(name: str, case: Cas
 
 
 @cases_where(lambda name, case: method(name).per_row)
-@pytest.mark.parametrize("cut", [1, 2, 4])
-def test_slices_sum_to_the_whole(name: str, case: Case, cut: int) -> None:
+def test_slices_sum_to_the_whole(name: str, case: Case) -> None:
     made, batch = built(name, case), replace(case.batch, mask=MASK)
     total, whole = loss_and_gradients(made, case.student, case.teacher, batch)
-    parts = [
-        loss_and_gradients(made, case.student.rows(part), case.teacher.rows(part), batch.rows(part), made.counts(batch))
-        for part in (slice(None, cut), slice(cut, None))
-    ]
-    same(torch.stack([value for value, _ in parts]).sum(), total)
-    for key, gradient in whole.items():
-        pieces = [found[key] for _, found in parts]
-        same(torch.cat(pieces) if key in tensors_of(case.student) else sum(pieces), gradient)
+    counts = made.counts(batch)
+    for cut in (1, 2, 4):
+        parts = [
+            loss_and_gradients(made, case.student.rows(part), case.teacher.rows(part), batch.rows(part), counts)
+            for part in (slice(None, cut), slice(cut, None))
+        ]
+        same(torch.stack([value for value, _ in parts]).sum(), total)
+        for key, gradient in whole.items():
+            pieces = [found[key] for _, found in parts]
+            same(torch.cat(pieces) if key in tensors_of(case.student) else sum(pieces), gradient)
 
 
 @cases_where(lambda name, case: only_rows(case))

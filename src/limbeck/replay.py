@@ -94,7 +94,3 @@ class Draw:
         """
         bounds = torch.tensor(below, device=self.words_of_rows.device).unsqueeze(1)
         return (_shifted(self.words(len(below)), 33) * bounds) >> 31
-
-    def shares(self, count: int) -> Float[Tensor, "count rows"]:
-        """Uniform numbers, `count` for each row, from 0 up to, not including, 1, in steps of 2^-53."""
-        return _shifted(self.words(count), 11).double() * 2.0**-53

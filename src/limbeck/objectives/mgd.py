@@ -123,4 +123,4 @@ class MGD(Objective):
         """The places of each row that are not lost: those whose number is not below the masked share."""
         purpose = f"mgd {self.student_layer} {self.teacher_layer}"
         draw = Draw.of(batch.ids, self.seed + (self._step << 32), batch.views, purpose)
-        return draw.shares(places).T >= self.masked
+        return draw.uniforms(places) >= self.masked
