@@ -66,11 +66,11 @@ def test_rows_of_several_views_have_the_numbers_of_each() -> None:
     assert torch.equal(together.words(4), torch.cat([draw.words(4) for draw in each], dim=1))
 
 
-def test_shares_are_the_53_highest_bits_of_the_words() -> None:
+def test_uniforms_are_the_53_highest_bits_of_the_words() -> None:
     draw = Draw.of(torch.arange(1000), 1)
-    shares = draw.shares(3)
-    assert shares.dtype == torch.float64
-    assert shares.tolist() == [[((word & WORD) >> 11) / 2**53 for word in row] for row in draw.words(3).tolist()]
+    uniforms = draw.uniforms(3)
+    assert uniforms.dtype == torch.float64
+    assert uniforms.T.tolist() == [[((word & WORD) >> 11) / 2**53 for word in row] for row in draw.words(3).tolist()]
 
 
 @pytest.mark.parametrize("below", [2, 5, 28])

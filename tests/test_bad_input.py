@@ -72,6 +72,13 @@ def blank():
     nn.init.constant_(network[1].bias, float("nan"))
     return network
 
+
+def taught():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+def answers(rows):
+    return rows.reshape(len(rows), -1)[:, :10]
+
 def narrow():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
 """
@@ -120,6 +127,25 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["objective=kd(temprature=4)", "teacher=mlp"], 5, ["temprature", "did you mean 'temperature'?"]),
         (["objective=kd(temperature=-1)", "teacher=mlp"], 5, ["temperature", "> 0"]),
         (["objective=kd"], 5, ["needs a teacher"]),
+        (["objective=0 * kd + 0.0 * labels", "teacher=own:taught"], 5, ["every weight", "is zero"]),
+        (["objective=rkd(distance=0, angle=0)", "teacher=own:taught"], 5, ["every weight", "is zero"]),
+        (["objective=linear(0, 0) * kd", "teacher=own:taught"], 5, ["linear(0, 0)", "above it at one end"]),
+        (
+            ["objective=rkd + labels", "training.batch=1", "teacher=own:taught"],
+            5,
+            ["has 1", "at least 3", "training.batch"],
+        ),
+        (
+            ["objective=linear(0.9, 0.1, over='10 epochs') * kd + labels", "teacher=own:taught"],
+            5,
+            ["over='10 epochs'", "within the budget", "leave `over` out"],
+        ),
+        (
+            ["objective=kd(temperature=cosine(8, 1, over='500 steps'))", "teacher=own:taught"],
+            5,
+            ["takes 500 steps", "within the budget"],
+        ),
+        (["objective=hint('layer1', 'a') + labels", "teacher=call:own:answers"], 4, ["features of a", "has no layers"]),
         (["student=mpl"], 4, ["'mpl'", "did you mean 'mlp'?"]),
         (["student=mlp(sise=3)"], 4, ["'sise'", "did you mean 'size'?"]),
         (["student=mlp(size=0)"], 4, ["size=0", "1 or more"]),

@@ -80,10 +80,8 @@ def check(
 
 def _can_train(student: Model, objective: Objective, teacher: Teacher | None, rows: int) -> None:
     needs = objective.needs()
-    if not any(weight > 0 for weight, _ in objective.terms()) and not any(objective.schedules()):
-        raise ObjectiveError(
-            f"every weight in {objective!r} is zero", expected="at least one term with a weight above 0"
-        )
+    if not any(weight > 0 and not term.idle for weight, term in objective.terms()) and not any(objective.schedules()):
+        raise ObjectiveError(f"every weight in {objective!r} is zero", expected="at least one weight above 0")
     if needs.teacher and teacher is None:
         raise ObjectiveError(
             f"{objective!r} needs a teacher and there is none",
@@ -102,7 +100,11 @@ def _can_train(student: Model, objective: Objective, teacher: Teacher | None, ro
             remedy="train in a single process, or leave that term out",
         )
     if rows < needs.rows:
-        raise ObjectiveError(f"{objective!r} needs batches of at least {needs.rows} rows; a batch has {rows}")
+        raise ObjectiveError(
+            f"{objective!r} compares rows with each other, and a batch has {rows}",
+            expected=f"batches of at least {needs.rows} rows",
+            remedy=f"training.batch: {needs.rows} or more, and as many training rows",
+        )
 
 
 def _processes() -> int:

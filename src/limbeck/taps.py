@@ -15,6 +15,11 @@ from limbeck.signals import Signals
 
 _PATH = re.compile(r"(?P<module>[^\[\]]+)(?P<keys>(\[[^\[\]]+\])*)")
 _KEY = re.compile(r"\[([^\[\]]+)\]")
+_UNFUSE = (
+    "a fused attention never makes its map. Name the layers that say queries, keys and values, as minilm, minilmv2 and "
+    "tinybert take them, such as ('blocks.0.attn.qkv',); or unfuse it: TIMM_FUSED_ATTN=0 in the environment for timm, "
+    "attn_implementation='eager' for transformers, need_weights=True in the call of a torch.nn.MultiheadAttention"
+)
 
 
 @contextmanager
@@ -116,7 +121,7 @@ def _picked(layer: str, keys: tuple[str, ...], output: object) -> Tensor:
         raise ModelError(
             f"the layer {here!r} said {_described(output, here)}",
             expected="one tensor",
-            remedy=f"name the part to listen to: {_parts(output, here)}",
+            remedy=_UNFUSE if output is None else f"name the part to listen to: {_parts(output, here)}",
         )
     return output
 
@@ -140,8 +145,11 @@ def _check_caught(
 ) -> None:
     if layer not in caught:
         _refuse_in_attention(layer, modules)
+        inside = any("attention" in type(module).__name__.lower() for module in _around(layer, modules))
         raise ModelError(
-            f"the layer {layer!r} never ran", expected="a layer that the network's forward calls", remedy="name another"
+            f"the layer {layer!r} never ran",
+            expected="a layer that the network's forward calls",
+            remedy=_UNFUSE if inside else "name another",
         )
     if versions[layer] >= 0 and caught[layer]._version != versions[layer]:
         raise ModelError(
@@ -149,6 +157,15 @@ def _check_caught(
             expected="an output that stays as it was said",
             remedy="name the later layer (often a ReLU with inplace=True), or build it with inplace=False",
         )
+
+
+def _around(layer: str, modules: Mapping[str, nn.Module]) -> Iterator[nn.Module]:
+    """The modules that a layer is a part of, the innermost first."""
+    parent = layer.partition("[")[0].rpartition(".")[0]
+    while parent:
+        if parent in modules:
+            yield modules[parent]
+        parent = parent.rpartition(".")[0]
 
 
 def _refuse_in_attention(layer: str, modules: Mapping[str, nn.Module]) -> None:

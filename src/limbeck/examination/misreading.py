@@ -88,7 +88,7 @@ def _scored(teacher: Teacher, rows: TensorRows, task: Task, device: torch.device
             warnings.simplefilter("ignore")
             said = teacher_answers(teacher, rows, task, device=device)
             return task.metrics(said.outputs, said.labels, said.known).get(task.selection)
-    except (LimbeckError, RuntimeError, ValueError, TypeError, IndexError):
+    except (LimbeckError, RuntimeError, ValueError, TypeError, IndexError, AssertionError):
         return None  # a reading that the teacher cannot read at all is not the right one
 
 
