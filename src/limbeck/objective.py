@@ -4,7 +4,6 @@ The file `objectives/NAME.py` holds one subclass of `Objective`; its name in the
 computes, it never masks, weights or reduces: `Objective.loss` does that once, for every method.
 """
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from limbeck.divergences import Divergence
 from limbeck.errors import ObjectiveError
-from limbeck.notation import written
+from limbeck.notation import called, written
 from limbeck.schedules import Moment, Schedule
 from limbeck.signals import Batch, Signals
 from limbeck.task import Meaning
@@ -234,7 +233,7 @@ class Objective(nn.Module, ABC):
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
-        return _call_of(self, {})
+        return called(method_name(type(self)), self)
 
 
 class Weighted(Objective):
@@ -369,7 +368,7 @@ class Scheduled(Objective):
             setattr(self.method, name, value)
 
     def __repr__(self) -> str:
-        return _call_of(self.method, self.scheduled)
+        return called(method_name(type(self.method)), self.method, self.scheduled)
 
 
 def seen(term: Objective, teacher: Signals, batch: Batch) -> Batch:
@@ -383,20 +382,3 @@ def method_name(method: type[Objective]) -> str:
     if package == "limbeck.objectives":
         return module
     return f"{method.__module__}.{method.__qualname__}"
-
-
-def _call_of(method: Objective, scheduled: Mapping[str, Schedule]) -> str:
-    """A method as the grammar writes it, with its schedules in the place of numbers.
-
-    All arguments are written, so that a record says what was used whatever the defaults become; but not a switch that
-    is off, as it is by default: so the method keeps the name it had before it had the switch, in the recipes and
-    records of earlier runs.
-    """
-    parameters = inspect.signature(type(method)).parameters
-    values = {name: scheduled.get(name, getattr(method, name)) for name in parameters}
-    arguments = ", ".join(
-        f"{name}={written(value)}"
-        for name, value in values.items()
-        if not (value is False and parameters[name].default is False)
-    )
-    return f"{method_name(type(method))}({arguments})" if arguments else method_name(type(method))

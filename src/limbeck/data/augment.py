@@ -16,7 +16,7 @@ from limbeck.data.augmentations.mixup import Mixup
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError, RecipeError, did_you_mean
 from limbeck.grammar import Term, arguments, parse_sum
-from limbeck.notation import written
+from limbeck.notation import called
 from limbeck.replay import Draw
 from limbeck.signals import Partner
 
@@ -97,7 +97,7 @@ class Augmentation:
         return repr(self)
 
     def __repr__(self) -> str:
-        return " + ".join(_written(step) for step in (*self.steps, *((self.mixup,) if self.mixup else ())))
+        return " + ".join(called(name_of(step), step) for step in (*self.steps, *((self.mixup,) if self.mixup else ())))
 
 
 def known_names() -> list[str]:
@@ -144,9 +144,3 @@ def _step(term: Term, text: str) -> Step | Mixup:
     step = kind(**arguments(term.call, kind, text))
     assert isinstance(step, Step | Mixup)
     return step
-
-
-def _written(step: object) -> str:
-    names = inspect.signature(type(step)).parameters
-    arguments = ", ".join(f"{name}={written(getattr(step, name))}" for name in names)
-    return f"{name_of(step)}({arguments})" if arguments else name_of(step)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from limbeck.errors import RecipeError, RecordingError, TeacherError, did_you_mean
 from limbeck.grammar import Term, arguments, parse_sum
-from limbeck.notation import written
+from limbeck.notation import called
 from limbeck.objective import Needs
 from limbeck.recordings import forms
 from limbeck.recordings.columns import Column, Stored
@@ -119,7 +119,7 @@ class Keep:
 
     def __repr__(self) -> str:
         parts = [self.form] if self.features == AS_SAID else [self.form, self.features]
-        return " + ".join(map(_written, parts))
+        return " + ".join(called(type(part).__module__.rpartition(".")[2], part) for part in parts)
 
 
 def known_forms() -> list[str]:
@@ -162,7 +162,7 @@ def refuse_unanswered(keep: Keep, needs: Needs, signals: Signals, targets_of: st
             expected="a form that keeps all logits",
             remedy="keep: dense, or an objective that asks soft targets for a divergence, such as kd",
         )
-    for divergence, temperature in sorted(needs.soft, key=lambda pair: (pair[0].__name__, pair[1])):
+    for divergence, temperature in sorted(needs.soft | needs.between, key=lambda pair: (pair[0].__name__, pair[1])):
         reason = (
             "it has no soft targets" if signals.targets is None else signals.targets.refuses(divergence, temperature)
         )
@@ -208,9 +208,3 @@ def _part(term: Term, text: str) -> Form | Features:
     kind: Any = next(v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__)
     part: Form | Features = kind(**arguments(term.call, kind, text))
     return part
-
-
-def _written(part: object) -> str:
-    name = type(part).__module__.rpartition(".")[2]
-    values = ", ".join(f"{field}={written(getattr(part, field))}" for field in inspect.signature(type(part)).parameters)
-    return f"{name}({values})" if values else name
