@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_recordings import bytes_of
 from small_runs import small, weights
 
 from limbeck.records import read_record
@@ -65,3 +66,33 @@ def test_two_processes_of_one_launch_share_a_folder_a_recording_and_what_was_mea
     assert {read_record(tmp_path / "c" / name).status for name in ("big", "small")} == {"finished"}
     assert len(list((tmp_path / "c/small/recording").iterdir())) == 1
     assert not list((tmp_path / "c").rglob("lock"))
+
+
+VIEWS = """
+data: {{source: digits, valid: 0.1, test: 0.2}}
+augment: crop(padding=1)
+training: {{batch: 64, lr: 0.01, precision: float32, channels_last: false, threads: 1}}
+teacher: {teacher}
+student: mlp(size=16)
+objective: kd(temperature=2)
+keep: topk(k=3)
+record: 3
+budget: 30 steps
+device: cpu
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_recording_that_one_writes(tmp_path: Path) -> None:
+    teacher = small(None, tmp_path / "teacher", student="mlp(size=32)", budget="3 epochs").folder
+    (tmp_path / "r.yaml").write_text(VIEWS.format(teacher=teacher))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, launcher in (
+        ("one", []),
+        ("two", ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]),
+    ):
+        command = [sys.executable, "-m", *launcher, "limbeck", "record", "r.yaml", "--to", name, "--quiet"]
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+    assert len(list((tmp_path / "one").glob("0*.safetensors"))) == 3

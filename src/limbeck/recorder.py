@@ -158,11 +158,11 @@ class Work:
         total = sum(each.rows for each in writer.share.places(writer.manifest))
         before = total - sum(left.rows for left in writer.places())
         saved = writer.begin(place)
-        if self.progress is not None:
-            self.progress(before + saved, total)
         if isinstance(asked.teacher, Forgiven):
             asked.teacher.recall(writer.silent_here(place))
         try:
+            if self.progress is not None:
+                self.progress(before + saved, total)
             for start in range(saved, place.rows, asked.batch_size):
                 end = min(start + asked.batch_size, place.rows)
                 batch = asked.batch(place.first + start, place.first + end, place.view)

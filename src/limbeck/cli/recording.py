@@ -125,6 +125,10 @@ def _share(text: str | None) -> "Share | None":
 
 
 def _end(manifest: "Manifest", there: int, folder: Path, screen: Screen) -> None:
+    from limbeck.training.engine import main_process
+
+    if not main_process():
+        return
     identity, whole = manifest.identity, len(manifest.places())
     size = manifest.bytes if manifest.complete else manifest.row_bytes * identity.rows * identity.views
     state = "finished" if manifest.complete else f"{there} of {whole} shards are finished"
