@@ -107,8 +107,13 @@ def test_what_was_said_before_takes_next_to_nothing() -> None:
     table = table_of(0, 49_152, 64, anchors=16)
     anchors = table.ranking.symbols[table.anchors]
     assert len(index_sets.encode(np.tile(anchors, (32, 1)), table)[0]) < 1.5 * 512
-    once = sets_of(np.random.default_rng(5), 16, 49_152, 64, 0)
-    assert len(index_sets.encode(np.tile(once, (32, 1)), table)[0]) < len(index_sets.encode(once, table)[0]) + 1.5 * 512
+    # As many positions as two chunks and more; 17 sets, so that no reference that is off by the 16 anchors finds one.
+    once = sets_of(np.random.default_rng(5), 17, 49_152, 64, 0)
+    assert len(index_sets.encode(np.tile(once, (70, 1)), table)[0]) < len(index_sets.encode(once, table)[0]) + 1190
+    # The last set of a chunk, at once again in the next one.
+    others = sets_of(np.random.default_rng(6), 512, 49_152, 64, 0)
+    whole = len(index_sets.encode(np.concatenate([others, others[-1:]]), table)[0])
+    assert whole < len(index_sets.encode(others, table)[0]) + 16
 
 
 def test_a_table_of_other_data_costs_bytes_and_nothing_else() -> None:
