@@ -326,21 +326,25 @@ MUTATIONS = [
 ]
 
 
-def planted(mutation: Mutation, folder: Path) -> Path:
-    """A copy of the library with the bug in it.
+def changed(mutation: Mutation) -> str:
+    """The file with the bug in it.
 
     Raises:
         LookupError: When the text that is to be changed is not there, or more than once.
     """
-    source = folder / "src"
-    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-    path = source / "limbeck" / mutation.file
-    text = path.read_text()
+    text = (ROOT / "src" / "limbeck" / mutation.file).read_text()
     for before, after in mutation.edits:
         if text.count(before) != 1:
             raise LookupError(f"{mutation.file} holds {before!r} {text.count(before)} times: mend tests/mutations.py")
         text = text.replace(before, after)
-    path.write_text(text)
+    return text
+
+
+def planted(mutation: Mutation, folder: Path) -> Path:
+    """A copy of the library with the bug in it."""
+    source, text = folder / "src", changed(mutation)
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "limbeck" / mutation.file).write_text(text)
     return source
 
 

@@ -3,6 +3,7 @@
 from mutations import Mutation
 
 METHODS, LAYERS, SHAPES = "test_objectives.py", "test_features.py", "test_alignment.py"
+REUSED = "test_reused.py"
 
 MUTATIONS_OF_FEATURES = [
     Mutation(
@@ -52,7 +53,7 @@ MUTATIONS_OF_FEATURES = [
     ),
     Mutation(
         "simkd without its second nonlinearity",
-        "objectives/simkd.py",
+        "alignment.py",
         (("made[1], nn.ReLU(), made[2]", "made[1], nn.Identity(), made[2]"),),
         METHODS,
         "reference and simkd",
@@ -161,5 +162,40 @@ MUTATIONS_OF_FEATURES = [
         (("if level < min(difference.shape[2:])", "if level <= min(difference.shape[2:])"),),
         METHODS,
         "reference and review",
+    ),
+    Mutation(
+        "a reused head learns",
+        "students/reused.py",
+        (("head.requires_grad_(False)", "head"),),
+        REUSED,
+        "bit_for_bit",
+    ),
+    Mutation(
+        "a reused head is drawn anew",
+        "catalog/models.py",
+        (("    checkpoint.load_weights(part, tensors, str(path))\n", ""),),
+        REUSED,
+        "bit_for_bit",
+    ),
+    Mutation(
+        "a reused head drops out",
+        "students/reused.py",
+        (("        self.head.eval()\n", ""),),
+        REUSED,
+        "never_trains",
+    ),
+    Mutation(
+        "a reused student needs its teacher for ever",
+        "catalog/models.py",
+        (("record.classes), fresh=False)", "record.classes))"),),
+        REUSED,
+        "teacher_is_gone",
+    ),
+    Mutation(
+        "simkd projects what is projected",
+        "objectives/simkd.py",
+        (("if not self.projected:", "if True:"),),
+        METHODS,
+        "reference and simkd",
     ),
 ]

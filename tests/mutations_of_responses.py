@@ -32,7 +32,7 @@ MUTATIONS_OF_RESPONSES = [
     Mutation(
         "logits that are all alike are divided by their rounding",
         "divergences.py",
-        (("varies = largest > _ROUNDINGS * torch.finfo(wide.dtype).eps * size", "varies = largest > 0 * size"),),
+        (("varies = largest > _ROUNDINGS * torch.finfo(values.dtype).eps * size", "varies = largest > 0 * size"),),
         DIVERGENCES,
         "all_alike",
     ),

@@ -162,7 +162,7 @@ MUTATIONS_OF_SCHEDULES = [
     Mutation(
         "peers start alike",
         "students/peers.py",
-        (("[family(inputs, outputs, **call.keywords) for _ in range(count)]", "[family(inputs, outputs)] * count"),),
+        (("[family(inputs, outputs) for _ in range(count)]", "[family(inputs, outputs)] * count"),),
         TOGETHER,
         "differ",
     ),
@@ -204,7 +204,7 @@ MUTATIONS_OF_SCHEDULES = [
         "objectives/ca_mkd.py",
         (
             (
-                "batch.by_label(lambda labels, logits=logits: batch.task.label_loss(logits, labels))",
+                "batch.by_label(partial(batch.task.label_loss, logits))",
                 "batch.task.label_loss(logits, batch.labels)",
             ),
         ),
@@ -249,7 +249,7 @@ MUTATIONS_OF_SCHEDULES = [
         "objectives/routed.py",
         (
             (
-                "batch.by_label(lambda labels, own=own: batch.task.label_loss(own, labels))",
+                "batch.by_label(partial(batch.task.label_loss, own))",
                 "batch.task.label_loss(own, batch.labels)",
             ),
         ),

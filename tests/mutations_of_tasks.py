@@ -16,7 +16,7 @@ MUTATIONS_OF_TASKS = [
     Mutation(
         "binary KL of the student from the teacher",
         "divergences.py",
-        (("for logits in (_wide(student), _wide(teacher))", "for logits in (_wide(teacher), _wide(student))"),),
+        (("for logits in (wide(student), wide(teacher))", "for logits in (wide(teacher), wide(student))"),),
         METHODS,
         "reference and binary_kd",
     ),

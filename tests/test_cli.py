@@ -232,7 +232,7 @@ def test_students_are_listed_with_their_arguments_and_described(name: str, capsy
     """As `build` declares them: every name with its default, and every one explained."""
     build = importlib.import_module(f"limbeck.students.{name}").build
     declared = {
-        each.name: each.default
+        each.name: None if each.default is each.empty else each.default
         for each in inspect.signature(build).parameters.values()
         if each.kind is each.KEYWORD_ONLY
     }
@@ -240,11 +240,11 @@ def test_students_are_listed_with_their_arguments_and_described(name: str, capsy
     call("models", "--json")
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
     shown = listed[name]["arguments"]
-    assert {key: ast.literal_eval(value) for key, value in shown.items()} == declared
+    assert {key: value and ast.literal_eval(value) for key, value in shown.items()} == declared
     assert listed["PATH"]["arguments"] == {}
     call("models")
     out = " ".join(capsys.readouterr().out.split())
-    assert f"{name}({', '.join(f'{key}={value}' for key, value in shown.items())})" in out
+    assert f"{name}({', '.join(key if value is None else f'{key}={value}' for key, value in shown.items())})" in out
     call("models", name, "--json")
     card = json.loads(capsys.readouterr().out)["student"]
     assert {argument["name"]: argument["default"] for argument in card["arguments"]} == shown
@@ -252,7 +252,8 @@ def test_students_are_listed_with_their_arguments_and_described(name: str, capsy
     out = " ".join(capsys.readouterr().out.split())
     assert "parameters" in out
     for argument in card["arguments"]:
-        told = out.split(f" {argument['name']}: {argument['kind']}, default {argument['default']}")
+        given = "required" if argument["default"] is None else f"default {argument['default']}"
+        told = out.split(f" {argument['name']}: {argument['kind']}, {given}")
         assert len(told) == 2, f"{argument['name']} is not shown once with its kind and default"
         assert len(told[1].split(": ")[0]) > 20, f"{argument['name']} is not explained"
 

@@ -118,6 +118,16 @@ def test_pictures_lying_on_their_side(teacher: Model, rows: Data) -> None:
     assert "with rows and columns swapped" in found.evidence
 
 
+def test_a_teacher_that_asserts_the_shape_of_its_pictures_is_not_asked_in_another(teacher: Model, rows: Data) -> None:
+    class Asserting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[1:] == (1, 8, 8), "as timm's vision transformers do"
+            return 1 - x.float() / 16
+
+    found = examined(bare(teacher, Asserting()), rows, claims=0.95)
+    assert "the teacher's inputs" in bad(found) or "the teacher's accuracy" in bad(found)
+
+
 # 3. The teacher was left in train mode.
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from mutations import MUTATIONS, Mutation, killers
+from mutations import MUTATIONS, ROOT, Mutation, changed, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
 from mutations_of_features import MUTATIONS_OF_FEATURES
 from mutations_of_relations import MUTATIONS_OF_RELATIONS
@@ -13,23 +13,28 @@ from mutations_of_targets import MUTATIONS_OF_TARGETS
 from mutations_of_tasks import MUTATIONS_OF_TASKS
 from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 
+ALL = [
+    *MUTATIONS,
+    *MUTATIONS_OF_ANSWERS,
+    *MUTATIONS_OF_FEATURES,
+    *MUTATIONS_OF_RESPONSES,
+    *MUTATIONS_OF_RELATIONS,
+    *MUTATIONS_OF_SCHEDULES,
+    *MUTATIONS_OF_TARGETS,
+    *MUTATIONS_OF_TASKS,
+    *MUTATIONS_OF_TRANSFORMERS,
+]
+
+
+def test_every_bug_is_one_of_the_code_as_it_stands() -> None:
+    assert len({mutation.name for mutation in ALL}) == len(ALL)
+    for mutation in ALL:
+        assert changed(mutation)
+        assert (ROOT / "tests" / mutation.test).is_file()
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        *MUTATIONS,
-        *MUTATIONS_OF_ANSWERS,
-        *MUTATIONS_OF_FEATURES,
-        *MUTATIONS_OF_RESPONSES,
-        *MUTATIONS_OF_RELATIONS,
-        *MUTATIONS_OF_SCHEDULES,
-        *MUTATIONS_OF_TARGETS,
-        *MUTATIONS_OF_TASKS,
-        *MUTATIONS_OF_TRANSFORMERS,
-    ],
-    ids=lambda mutation: mutation.name,
-)
+@pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: mutation.name)
 def test_a_planted_bug_is_noticed(mutation: Mutation, tmp_path: Path) -> None:
     assert killers(mutation, tmp_path), f"{mutation.test} -k '{mutation.only}' passes with the bug: {mutation.name}"
 

@@ -280,6 +280,28 @@ def projector(source: Float[Tensor, "rows ..."], target: Float[Tensor, "rows ...
     return beside(made, source)
 
 
+def bottleneck(
+    source: Float[Tensor, "rows ..."], target: Float[Tensor, "rows ..."], narrowing: int, *names: str
+) -> nn.Module:
+    """A new map as `projector`, of three maps with ReLU between them: for images 1x1, 3x3 and 1x1 convolutions.
+
+    Args:
+        source: What is to be projected, arranged.
+        target: What has the width that is wanted, of the same kind.
+        narrowing: How many times narrower than the target the middle is.
+        *names: For `seeded`.
+    """
+    ours, theirs = width_of(source), width_of(target)
+    within = max(theirs // narrowing, 1)
+    with seeded(*names):
+        made = (
+            (nn.Conv2d(ours, within, 1), nn.Conv2d(within, within, 3, padding=1), nn.Conv2d(within, theirs, 1))
+            if source.ndim == 4
+            else (nn.Linear(ours, within), nn.Linear(within, within), nn.Linear(within, theirs))
+        )
+    return beside(nn.Sequential(made[0], nn.ReLU(), made[1], nn.ReLU(), made[2]), source)
+
+
 def beside(module: nn.Module, features: Float[Tensor, "rows ..."]) -> nn.Module:
     """A module on the device of some features, in their precision.
 

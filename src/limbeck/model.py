@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Shaped
@@ -21,6 +22,21 @@ def answering(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+@dataclass(frozen=True)
+class Loan:
+    """What a network has of another one's weights: a network that borrows keeps this as its attribute `loan`.
+
+    Args:
+        folder: The run whose student lends them, once, before training.
+        source: That student, as its recipe writes it.
+        part: The submodule that borrows; its own submodules are named as in the lender.
+    """
+
+    folder: str
+    source: str
+    part: str
 
 
 class Model(nn.Module):

@@ -19,6 +19,7 @@ def cases() -> list[Case]:
         layers((3,), (4,), seed=1),
         layers((2, 2), (2, 3), seed=2, narrowing=1),
         layers((2, 2, 3), (3, 2, 3), seed=5, narrowing=3),
+        layers((2, 3), (2, 3), seed=6, projected=True),
     ]
 
 
@@ -65,11 +66,12 @@ def value(
     student_layer: str,
     teacher_layer: str,
     narrowing: int = 2,
+    projected: bool = False,
 ) -> Numbers:
     values = []
     for said, told in zip(student.features[student_layer], teacher.features[teacher_layer], strict=True):
         image, squares = grid(said), []
-        for number in (0, 2, 4):
+        for number in () if projected else (0, 2, 4):
             image = convolved(image, weights[f"projector.{number}.weight"], weights[f"projector.{number}.bias"])
             if number < 4:
                 image = [[[max(part, 0.0) for part in vector] for vector in line] for line in image]

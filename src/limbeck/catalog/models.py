@@ -5,8 +5,7 @@ What can only teach is read in `teachers`; here it is known by its first word, s
 
 import importlib
 import inspect
-import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-import limbeck.students
 from limbeck import checkpoint
+from limbeck import students as families
 from limbeck.catalog.tasks import task
 from limbeck.data.standardise import Standardise
 from limbeck.errors import ModelError, RunError, did_you_mean
 from limbeck.grammar import Call, parse_call
-from limbeck.model import Model
+from limbeck.model import Loan, Model
 from limbeck.records import read_record
 from limbeck.transforms import AsFloat, ImageScale
 
@@ -55,7 +54,7 @@ class Shape:
 
 def students() -> list[str]:
     """The names of the built-in students: the files of `students/`."""
-    return sorted(module.name for module in pkgutil.iter_modules(limbeck.students.__path__))
+    return families.names()
 
 
 def models() -> list[tuple[str, str, str]]:
@@ -74,7 +73,7 @@ def models() -> list[tuple[str, str, str]]:
     ]
 
 
-def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None) -> Model:
+def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None, fresh: bool = True) -> Model:
     """Builds a model for some data.
 
     Args:
@@ -82,6 +81,7 @@ def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None) -> Mo
             float32 (wrap it in `Model(network, transform)` when it expects anything else).
         shape: What it must fit.
         seed: Of a run with several seeds, the student of this one; by default the best on validation data.
+        fresh: Whether it is to be trained, so that what it borrows of a run is copied now; else its weights come later.
 
     Raises:
         ModelError: When there is no such model, its arguments are wrong, or it cannot be built.
@@ -92,7 +92,8 @@ def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None) -> Mo
         return Model(what, AsFloat())
     if is_run(what):
         return of_run(Path(what), seed=seed)
-    kind, _, rest = what.partition(":")
+    place = what.partition("(")[0]  # what stands before the arguments, which may hold paths and texts of their own
+    kind, _, rest = what.partition(":") if ":" in place else (what, "", "")
     if kind == "timm":
         return _timm(parse_call(rest, "model"), shape, what)
     if kind == "torchvision":
@@ -103,9 +104,48 @@ def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None) -> Mo
         )
     if rest:
         return wrapped(made(what), shape, what)
-    if "/" in what or what.startswith("."):
+    if "/" in place or place.startswith("."):
         raise ModelError(f"{what} is no run folder", expected="a folder with run.json", remedy=_runs_near(Path(what)))
-    return _student(parse_call(what, "model"), shape, what)
+    built = _student(parse_call(what, "model"), shape, what)
+    if fresh and isinstance(loan := getattr(built.network, "loan", None), Loan):
+        _borrow(loan, built, shape)
+    return built
+
+
+def _borrow(loan: Loan, borrower: Model, shape: Shape) -> None:
+    """Copies what a network has of a run's student.
+
+    Raises:
+        ModelError: When the run is not one of such a student, with these classes, this scale of outputs and one seed.
+    """
+    folder = Path(loan.folder)
+    if not is_run(loan.folder):
+        raise ModelError(f"{folder} is no run folder", expected="the teacher's run", remedy=_runs_near(folder))
+    record, path = read_record(folder), folder / "student.safetensors"
+    theirs = checkpoint.load(path)[0]
+    ours = {} if borrower.restore is None else borrower.restore.state_dict()
+    source = str(record.recipe.get("student"))
+    for what, found, wanted in (
+        ("status", record.status, "finished"),
+        ("student", parse_call(source, "model"), parse_call(loan.source, "model")),
+        ("number of seeds", len(record.results), 1),
+        ("classes", record.classes, shape.classes),
+        ("scale", _listed(checkpoint.under("restore", theirs)), _listed(ours)),
+    ):
+        if found != wanted:
+            raise ModelError(
+                f"{folder} cannot lend its {loan.part}: its {what} is {source if what == 'student' else found}",
+                expected=loan.source if what == "student" else str(wanted),
+                remedy=f"of={source!r}" if what == "student" else "another teacher, of the same classes and labels",
+            )
+    part, lent = borrower.network.get_submodule(loan.part), checkpoint.under("network", theirs)
+    names = {name for name, _ in part.named_children()}
+    tensors = {name: tensor for name, tensor in lent.items() if name.partition(".")[0] in names}
+    checkpoint.load_weights(part, tensors, str(path))
+
+
+def _listed(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: tensor.tolist() for name, tensor in tensors.items()}
 
 
 def is_run(what: str) -> bool:
@@ -147,7 +187,7 @@ def of_run(folder: Path, *, who: str = "student", seed: int | None = None) -> Mo
             remedy="build the module yourself and call Run.open(folder).student(module)",
         )
     with torch.random.fork_rng():  # its first weights are drawn and thrown away; that is nobody's business
-        built = model(source, saved_shape(folder, record.data, record.classes))
+        built = model(source, saved_shape(folder, record.data, record.classes), fresh=False)
     return with_weights(built, folder, who=who, seed=seed)
 
 

@@ -1,16 +1,10 @@
 """Several networks of another family side by side, which the method `mutual` lets teach each other."""
 
-import importlib
-import inspect
-import pkgutil
-from typing import Any
-
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-import limbeck.students
-from limbeck.errors import ModelError, did_you_mean
-from limbeck.grammar import Call, parse_call
+from limbeck.errors import ModelError
+from limbeck.students import inner
 
 NAME = __name__.rpartition(".")[2]
 
@@ -53,25 +47,5 @@ def build(inputs: tuple[int, ...], outputs: int, *, network: str = "cnn(size=16)
         raise ModelError(
             f"{NAME} was asked for count={count}", expected="2 or more", remedy=f"student: {network}, for one alone"
         )
-    call = parse_call(network, "network of peers")
-    family = _family(call)
-    return Peers([family(inputs, outputs, **call.keywords) for _ in range(count)])
-
-
-def _family(call: Call) -> Any:
-    """The `build` of the student that a call names, if it has the call's arguments."""
-    known = sorted({module.name for module in pkgutil.iter_modules(limbeck.students.__path__)} - {NAME})
-    if call.name not in known:
-        raise ModelError(
-            f"{NAME} cannot be made of {call.name!r}",
-            expected="another built-in student, such as cnn(size=16)",
-            remedy=did_you_mean(call.name, known),
-        )
-    found = importlib.import_module(f"{limbeck.students.__name__}.{call.name}").build
-    takes = [each.name for each in inspect.signature(found).parameters.values() if each.kind is each.KEYWORD_ONLY]
-    if call.arguments:
-        raise ModelError(f"{call.name} of {NAME} has an argument without a name", expected=f"of {', '.join(takes)}")
-    for name in call.keywords:
-        if name not in takes:
-            raise ModelError(f"{call.name} has no argument {name!r}", remedy=did_you_mean(name, takes))
-    return found
+    family = inner(network, NAME)
+    return Peers([family(inputs, outputs) for _ in range(count)])
