@@ -210,7 +210,7 @@ MUTATIONS = [
     Mutation(
         "dropout goes on from where the generator was",
         "training/loop.py",
-        (("        torch.manual_seed(self.plan.seed * 1_000_003 + step)\n", ""),),
+        (("        self._seed(self.plan.seed * 1_000_003 + step)\n", ""),),
         "test_resume.py",
         "uninterrupted and student-25",
     ),
@@ -249,7 +249,7 @@ MUTATIONS = [
     ),
     Mutation(
         "silence is not recorded",
-        "recordings/shards.py",
+        "recordings/form.py",
         (("if signals.said is not None:", "if False:"),),
         SILENT,
         "silent_rows_stay_silent",
@@ -267,7 +267,7 @@ MUTATIONS = [
     Mutation(
         "a stop throws away what was said",
         "recorder.py",
-        (("    except TeacherStopped:\n        writer.save(place)\n", "    except TeacherStopped:\n"),),
+        (("        except TeacherStopped:\n            writer.save(place)\n", "        except TeacherStopped:\n"),),
         SILENT,
         "what_was_recorded_is_kept",
     ),

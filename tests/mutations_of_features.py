@@ -96,7 +96,7 @@ MUTATIONS_OF_FEATURES = [
     Mutation(
         "mgd loses what it should keep",
         "objectives/mgd.py",
-        ((".T >= self.masked", ".T < self.masked"),),
+        ((">= self.masked", "< self.masked"),),
         METHODS,
         "reference and mgd",
     ),

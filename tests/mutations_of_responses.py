@@ -167,8 +167,8 @@ MUTATIONS_OF_RESPONSES = [
     ),
     Mutation(
         "a switch that is off is written",
-        "objective.py",
-        (("if not (value is False and parameters[name].default is False)", "if True"),),
+        "notation.py",
+        (("if not (value is False and parameters[each].default is False)", "if True"),),
         "test_grammar.py",
         "default_objective",
     ),

@@ -63,7 +63,7 @@ MUTATIONS_OF_SCHEDULES = [
     Mutation(
         "what a method needs at the end is not asked for",
         "objective.py",
-        (('for end in ("start", "end"):', 'for end in ("start",):'),),
+        (("ends = found[0] | found[1]", "ends = found[0]"),),
         SCHEDULES,
         "a_weight_and",
     ),

@@ -158,7 +158,7 @@ MUTATIONS_OF_TARGETS = [
     ),
     Mutation(
         "all positions of a text draw alike",
-        "data/replay.py",
+        "replay.py",
         (
             (
                 ".T.reshape(-1, *shape)",
@@ -170,7 +170,7 @@ MUTATIONS_OF_TARGETS = [
     ),
     Mutation(
         "a draw depends on how many positions follow",
-        "data/replay.py",
+        "replay.py",
         ((".T.reshape(-1, *shape)", ".T.reshape(-1, *shape[::-1]).mT"),),
         SAMPLED,
         "follow_from_seed_id_view_and_position",
