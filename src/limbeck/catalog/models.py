@@ -27,6 +27,12 @@ from limbeck.transforms import AsFloat, ImageScale
 TEACHERS = (
     ("onnx:PATH", "teacher", 'an ONNX file, run on the CPU (extra: onnx); onnx:PATH(outputs="probabilities")'),
     ("sklearn:PATH", "teacher", "a fitted estimator that skops.io.dump wrote (extra: sklearn); sklearn:PATH(folds=5)"),
+    (
+        "lightgbm:PATH",
+        "teacher",
+        "what LightGBM's booster_.save_model wrote (extra: boosting); lightgbm:PATH(classes=...)",
+    ),
+    ("xgboost:PATH", "teacher", 'what XGBoost\'s save_model("NAME.json") wrote (extra: boosting)'),
     ("call:package.module:function", "teacher", 'a function that answers rows with logits; call:...(outputs="values")'),
     ("package.module:function", "teacher", "a function that returns any of these: an estimator, a Teacher, a list"),
 )

@@ -11,6 +11,7 @@ from limbeck.catalog.models import Shape, call_with, imported, made, model, wrap
 from limbeck.errors import ModelError, TeacherError
 from limbeck.grammar import Call, parse_call
 from limbeck.model import Model
+from limbeck.teachers.boosters import open_lightgbm, open_xgboost
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.estimator import EstimatorTeacher
 from limbeck.teachers.function import FunctionTeacher
@@ -21,6 +22,7 @@ from limbeck.teachers.recording import RecordedTeacher
 from limbeck.teachers.renamed import RenamedTeacher
 from limbeck.teachers.skops import open_skops
 
+_FILES = {"onnx": OnnxTeacher, "sklearn": open_skops, "lightgbm": open_lightgbm, "xgboost": open_xgboost}
 _MEMBER = ("model", "weight", "classes")
 
 
@@ -70,10 +72,8 @@ def _read(text: str, shape: Shape) -> Teacher:
     kind, _, rest = text.partition(":")
     if (Path(text) / "manifest.json").is_file():
         return RecordedTeacher(Path(text))
-    if kind == "onnx" and rest:
-        return _opened(OnnxTeacher, rest, text)
-    if kind == "sklearn" and rest:
-        return _opened(open_skops, rest, text)
+    if kind in _FILES and rest:
+        return _opened(_FILES[kind], rest, text)
     if kind == "call" and rest:
         module_name, _, call_text = rest.partition(":")
         if not call_text:

@@ -123,7 +123,9 @@ def existing(path: Path, what: str) -> Path:
     """
     if not path.is_file():
         near = [other.name for other in path.parent.glob(f"*{path.suffix}")] if path.parent.is_dir() else []
-        raise TeacherError(f"there is no file {path}", expected=what, remedy=did_you_mean(path.name, near))
+        nothing = f"a path from {Path.cwd()}; in {path.parent.absolute()} lies no file *{path.suffix}"
+        remedy = did_you_mean(path.name, near) if near else nothing
+        raise TeacherError(f"there is no file {path}", expected=what, remedy=remedy)
     return path
 
 

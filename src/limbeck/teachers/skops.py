@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
 
 from limbeck.errors import TeacherError
 from limbeck.teachers.answers import existing
 from limbeck.teachers.contents import Contents
 from limbeck.teachers.crossfit import CrossFitTeacher
 from limbeck.teachers.estimator import EstimatorTeacher
+from limbeck.teachers.trees import harmful, sound
 
 # Skops trusts these no longer, because their compiled code follows the numbers in them without looking. Here they are
 # let in, and every number that is followed is looked at first.
@@ -91,19 +91,11 @@ def _refuse_wild_trees(parts: Iterable[Any], path: Path) -> None:
     for owner in held:
         for tree, nodes, width in _trees(owner):
             looked_at.add(id(tree))
-            if not _sound(nodes, width):
-                raise _harmful(f"a tree of the {type(owner).__name__} in {path} points out of itself")
+            if not sound(**nodes, width=int(width)):
+                raise harmful(f"a tree of the {type(owner).__name__} in {path} points out of itself", "scikit-learn")
     for part in held:
         if f"{type(part).__module__}.{type(part).__qualname__}" in _CHECKED and id(part) not in looked_at:
-            raise _harmful(f"a tree in {path} belongs to no estimator that is known to own trees")
-
-
-def _harmful(happened: str) -> TeacherError:
-    return TeacherError(
-        happened,
-        expected="trees as scikit-learn grew them",
-        remedy="do not use this file: it is damaged, or was made to do harm",
-    )
+            raise harmful(f"a tree in {path} belongs to no estimator that is known to own trees", "scikit-learn")
 
 
 def _trees(owner: Any) -> Iterator[tuple[Any, dict[str, np.ndarray], int]]:
@@ -124,15 +116,3 @@ def _trees(owner: Any) -> Iterator[tuple[Any, dict[str, np.ndarray], int]]:
         wild = ~leaf & nodes["is_categorical"].astype(bool) & (nodes["bitset_idx"] >= sets)
         feature = np.where(wild, -1, nodes["feature_idx"].astype(np.int64))
         yield tree, {"left": nodes["left"], "right": nodes["right"], "feature": feature, "leaf": leaf}, width
-
-
-def _sound(nodes: dict[str, np.ndarray], width: int) -> bool:
-    inner: Bool[np.ndarray, " nodes"] = ~nodes["leaf"]
-    count, places = len(inner), np.arange(len(inner))[inner]
-    for side in ("left", "right"):
-        children = nodes[side].astype(np.int64)[inner]
-        # A child comes after its parent, so that no walk goes in circles.
-        if ((children <= places) | (children >= count)).any():
-            return False
-    feature = nodes["feature"].astype(np.int64)[inner]
-    return bool(((feature >= 0) & (feature < width)).all())
