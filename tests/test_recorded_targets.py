@@ -18,7 +18,9 @@ from limbeck.objective import Needs
 from limbeck.recordings.form import parse
 from limbeck.recordings.store import Recording
 from limbeck.recordings.writer import Share
+from limbeck.replay import Draw
 from limbeck.signals import Signals
+from limbeck.targets.sampled import SampledTargets
 from limbeck.targets.topk import TopKTargets
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
@@ -274,3 +276,21 @@ def test_features_in_one_byte_are_off_by_half_a_step(few: TensorRows, tmp_path: 
         spread = said.amax(dim=(2, 3), keepdim=True) - said.amin(dim=(2, 3), keepdim=True)
         assert bool(((kept - said).abs() <= spread / 510 + 1e-5).all())
         assert float((kept - said).abs().max()) > 0
+
+
+def test_packed_draws_are_those_that_were_drawn(few: TensorRows, tmp_path: Path) -> None:
+    needs = Needs(soft=frozenset({(kl, 2.0)}))
+    wanted = Wanted(few, tmp_path / "r", keep="sampled(draws=9)", needs=needs, teacher=speaking())
+    for batch, _, was, now in replayed(wanted):
+        uniforms = Draw.of(batch.ids, 0, 1, "sampled").uniforms(6, 9)
+        exact = SampledTargets.of(now.logits, uniforms, 2.0)
+        assert isinstance(was.targets, SampledTargets)
+        assert torch.equal(shares(was.targets), shares(exact))
+        torch.testing.assert_close(was.targets.entropy.double(), exact.entropy, rtol=2**-10, atol=0)
+    assert RecordedTeacher(wanted.to).recording.manifest.columns.keys() == {"draws"}
+
+
+def shares(targets: SampledTargets) -> Tensor:
+    """How often each symbol was drawn, by symbol."""
+    empty = torch.zeros(*targets.symbols.shape[:-1], targets.size, dtype=torch.int64)
+    return empty.scatter_add(-1, targets.symbols, targets.counts)

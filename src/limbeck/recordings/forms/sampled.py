@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -11,19 +12,25 @@ from torch.nn.functional import pad
 
 from limbeck.errors import RecipeError
 from limbeck.objective import Needs
-from limbeck.recordings.columns import Stored
+from limbeck.recordings.codecs import draws
+from limbeck.recordings.codecs.ranking import Ranking
+from limbeck.recordings.columns import Blocks, Stored
 from limbeck.recordings.precision import whole_numbers
 from limbeck.replay import Draw
 from limbeck.signals import Batch, Signals
 from limbeck.targets.protocol import SoftTargets
 from limbeck.targets.sampled import SampledTargets
 
-_SYMBOLS, _COUNTS, _ENTROPY, _SIZE = "symbols", "counts", "entropy", "size"
+_SYMBOLS, _COUNTS, _ENTROPY, _DRAWS = "symbols", "counts", "entropy", "draws"
+_SIZE, _RANKING, _POSITIONS = "size", "ranking", "positions"
+_COUNTED = 64  # of the likeliest symbols of each position
 
 
 @dataclass(frozen=True)
 class Sampled:
     """Draws with replacement, and the entropy of what they are drawn from.
+
+    Rows of several positions, such as texts, are packed: a draw takes about a byte, and the entropy is float16.
 
     Args:
         draws: How many for each row (each position), 1 to 255.
@@ -53,12 +60,21 @@ class Sampled:
         return frozenset()
 
     def tables(self, signals: Signals, linear: object) -> dict[str, Tensor]:
-        """The number of symbols in all."""
+        """The number of symbols in all; for packed rows also which symbols are likely."""
         assert signals.logits is not None
-        return {_SIZE: torch.tensor(signals.logits.shape[-1])}
+        logits, size = signals.logits.detach().cpu(), signals.logits.shape[-1]
+        if logits.ndim == 2:
+            return {_SIZE: torch.tensor(size)}
+        likely = logits.topk(min(_COUNTED, size), dim=-1).indices.numpy().astype("uint32")
+        ranking = bytearray(Ranking.counted(likely, size).to_bytes())
+        return {
+            _SIZE: torch.tensor(size),
+            _RANKING: torch.frombuffer(ranking, dtype=torch.uint8),
+            _POSITIONS: torch.tensor(logits.shape[1:-1]),
+        }
 
     def pack(self, signals: Signals, batch: Batch, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
-        """The different symbols drawn and how often, filled up with count 0, and the entropy in float32."""
+        """The different symbols drawn, how often (0 for what fills up), and the entropy; or a block for each row."""
         assert signals.logits is not None and self.temperature is not None
         logits = signals.logits.detach().cpu()
         view = int(batch.views[0]) if len(batch) else 0
@@ -66,6 +82,8 @@ class Sampled:
         draw = Draw.of(batch.ids.cpu(), self.seed, view, "sampled")
         uniforms = draw.uniforms(positions, self.draws).reshape(*logits.shape[:-1], self.draws)
         found = SampledTargets.of(logits, uniforms, self.temperature)
+        if _RANKING in tables:
+            return {_DRAWS: self._packed(found, _ranking(tables[_RANKING].numpy().tobytes()))}
         room = (0, self.draws - found.symbols.shape[-1])
         return {
             _SYMBOLS: whole_numbers(pad(found.symbols, room), found.size),
@@ -77,8 +95,39 @@ class Sampled:
         self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor], dense: bool
     ) -> tuple[Float[Tensor, "*rows classes"] | None, SoftTargets]:
         """Sampled targets; there are no dense logits."""
-        symbols, counts, entropy = kept[_SYMBOLS], kept[_COUNTS], kept[_ENTROPY]
-        assert isinstance(symbols, Tensor) and isinstance(counts, Tensor) and isinstance(entropy, Tensor)
+        symbols, counts, entropy = self._unpacked(kept, tables) if _RANKING in tables else _numbers(kept)
         assert self.temperature is not None
         size = int(tables[_SIZE])
         return None, SampledTargets(symbols.long(), counts.long(), entropy, self.temperature, size)
+
+    def _packed(self, found: SampledTargets, ranking: Ranking) -> Blocks:
+        blocks = []
+        for row in range(len(found.symbols)):
+            symbols, counts = found.symbols[row].flatten(0, -2), found.counts[row].flatten(0, -2)
+            drawn = symbols.flatten().repeat_interleave(counts.flatten()).view(-1, self.draws)
+            entropy = found.entropy[row].flatten().float().clamp(min=0)
+            blocks.append(draws.encode(drawn.numpy().astype("uint32"), entropy.numpy(), ranking))
+        return Blocks.of(blocks)
+
+    def _unpacked(self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        column, shape = kept[_DRAWS], tables[_POSITIONS].tolist()
+        assert isinstance(column, Blocks)
+        rows = column.rows(torch.arange(len(column)))
+        ranking = _ranking(tables[_RANKING].cpu().numpy().tobytes())
+        symbols, counts, entropy = draws.decode(rows, [math.prod(shape)] * len(rows), self.draws, ranking)
+        return (
+            torch.from_numpy(symbols.astype("int64")).reshape(len(rows), *shape, -1),
+            torch.from_numpy(counts.astype("int64")).reshape(len(rows), *shape, -1),
+            torch.from_numpy(entropy).reshape(len(rows), *shape),
+        )
+
+
+def _numbers(kept: Mapping[str, Stored]) -> tuple[Tensor, Tensor, Tensor]:
+    symbols, counts, entropy = kept[_SYMBOLS], kept[_COUNTS], kept[_ENTROPY]
+    assert isinstance(symbols, Tensor) and isinstance(counts, Tensor) and isinstance(entropy, Tensor)
+    return symbols, counts, entropy
+
+
+@lru_cache(maxsize=4)  # a vocabulary's order is the same for every batch
+def _ranking(content: bytes) -> Ranking:
+    return Ranking.from_bytes(content)
