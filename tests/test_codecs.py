@@ -196,6 +196,13 @@ def test_any_number_keeps_its_bits(precision: Precision, values: list[float]) ->
     np.testing.assert_array_equal(decoded.view(np.uint32), exactly(row, precision).view(np.uint32))
 
 
+def test_numbers_on_both_sides_of_zero_are_neighbours() -> None:
+    """Tails are negative at T = 1 and positive above; the bits of +x and -x are far apart, what is packed is not."""
+    chosen = np.random.default_rng(0).integers(2, size=(200, 64))
+    about, below = (np.float32(pair)[chosen] for pair in ([6e-8, -6e-8], [-6e-8, -1.2e-7]))
+    assert len(log_probs.encode(about, "float16")) < 1.1 * len(log_probs.encode(below, "float16"))
+
+
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_the_bound_is_reached_and_is_what_the_documentation_says(precision: Precision) -> None:
     """A bound far above what happens would pass every test and say nothing."""
@@ -317,6 +324,8 @@ def test_features_that_cannot_be_kept_are_refused(value: float) -> None:
     with pytest.raises(TeacherError, match="65504"):
         channels.half(features)
     assert channels.half(np.array([65_504.0], np.float32)) == 65_504
+    with pytest.raises(TeacherError, match="65504"):
+        channels.half(np.array([65_520.0], np.float32))
 
 
 TOKENS, K = [9, 4], 12
