@@ -19,7 +19,7 @@ objective: 0.9 * kd(temperature=4) + 0.1 * labels
 budget: 60 steps
 training: {batch: 64, lr: 0.01, precision: float32, channels_last: false, threads: 1}
 device: cpu
-name: small/student
+name: small-student
 """
 
 # Stops like Ctrl-C when the control has trained for 30 steps, where it is told to; notes who is asked over a network.
@@ -139,11 +139,12 @@ def test_a_tracker_is_told_every_number_and_goes_on_after_a_resume(tmp_path: Pat
             [*command, *more], cwd=tmp_path, env=environment | words, capture_output=True, text=True, check=False
         )
         assert "Traceback" not in done.stderr, done.stderr
+        (tmp_path / "said.txt").write_text(done.stderr)
         return done.returncode
 
-    assert started(STOP="1") == 130
+    assert started(STOP="1") == 130, (tmp_path / "said.txt").read_text()
     before = json.loads((tmp_path / "run/trackers.json").read_text())
-    assert started("--resume") == 0
+    assert started("--resume") == 0, (tmp_path / "said.txt").read_text()
     assert json.loads((tmp_path / "run/trackers.json").read_text()) == before
     found = READERS[tracker](tmp_path / "run")
     wanted = journal(tmp_path / "run", tracker)
@@ -151,7 +152,9 @@ def test_a_tracker_is_told_every_number_and_goes_on_after_a_resume(tmp_path: Pat
     for name, values in wanted.items():
         told = {step: found[name][step] for step in values}
         assert told == pytest.approx(values, rel=1e-6), name
-    assert not set(tmp_path.iterdir()) - {tmp_path / name for name in ("teacher", "r.yaml", "run", "asked.txt")}
+    assert not set(tmp_path.iterdir()) - {
+        tmp_path / name for name in ("teacher", "r.yaml", "run", "asked.txt", "said.txt")
+    }
     assert (tmp_path / "asked.txt").read_text() == "", "somebody was asked over the network"
 
 
@@ -184,7 +187,7 @@ def test_what_mlflow_knows_of_a_run(tmp_path: Path) -> None:
         client = tracking.MlflowClient(uri or f"sqlite:///{tmp_path / to / 'mlflow/mlflow.db'}")
         run = client.get_run(json.loads((tmp_path / to / "trackers.json").read_text())["mlflow"])
         assert run.info.status == "FINISHED"
-        assert run.info.run_name == "small/student"
+        assert run.info.run_name == "small-student"
         assert client.get_experiment(run.info.experiment_id).name == "limbeck"
         assert run.data.params["student"] == "mlp(size=16)"
         assert (tmp_path / to / "mlflow").exists() == (uri is None)

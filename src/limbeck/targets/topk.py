@@ -73,8 +73,8 @@ class TopKTargets:
             return None
         if not is_monotone(divergence):
             return (
-                f"merging symbols can raise it (it does not declare itself monotone), and of {self.kept} it would be "
-                "no lower bound of itself; record all logits, or take kl or another monotone divergence"
+                f"merging symbols can raise it (it does not declare itself monotone), and {self.kept} have all others "
+                "in one symbol; record all logits, or take kl or another monotone divergence"
             )
         if temperature not in self.temperatures:
             return (
