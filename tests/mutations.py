@@ -318,8 +318,8 @@ MUTATIONS = [
     ),
     Mutation(
         "trees that point out of themselves",
-        "teachers/skops.py",
-        (("(children >= count)", "(children >= 1 << 40)"),),
+        "teachers/trees.py",
+        (("(children < len(leaf))", "(children < 1 << 40)"),),
         SKOPS,
         "point_out_of_it",
     ),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from limbeck.data.replay import Draw
 from torch import Tensor, nn
 
 from limbeck.catalog.objectives import objective
@@ -13,6 +12,7 @@ from limbeck.errors import TeacherError
 from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.preflight import check
+from limbeck.replay import Draw
 from limbeck.signals import Batch, Signals
 from limbeck.targets.hidden import HiddenTargets
 from limbeck.targets.protocol import SoftTargets

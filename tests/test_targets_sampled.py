@@ -8,12 +8,12 @@ import math
 
 import pytest
 import torch
-from limbeck.data.replay import Draw
 from targets_by_hand import forward, slope, softmax
 from torch import Tensor
 
 from limbeck.divergences import JensenShannon, kl, reverse_kl, tempered
 from limbeck.errors import TeacherError
+from limbeck.replay import Draw
 from limbeck.targets.dense import DenseTargets
 from limbeck.targets.protocol import SoftTargets
 from limbeck.targets.sampled import SampledTargets

@@ -374,7 +374,9 @@ def test_a_copy_of_the_network_may_go_on_training(batch: Batch) -> None:
 
 def test_recordings_and_ensembles_of_them_fit_their_own_rows_alone(rows: TensorRows, tmp_path: Path) -> None:
     shifted, other = parse("crop(padding=1)"), rows.select(torch.arange(32))
-    record(live(), rows, TASK, to=tmp_path / "r", needs=LOGITS, classes=CLASSES, augment=shifted, augment_seed=3)
+    record(
+        live(), rows, TASK, to=tmp_path / "r", needs=LOGITS, classes=CLASSES, views=1, augment=shifted, augment_seed=3
+    )
     recorded = RecordedTeacher(tmp_path / "r")
     for teacher in (recorded, EnsembleTeacher([(1, live()), (1, EnsembleTeacher([(1, recorded)]))])):
         teacher.fits(rows, shifted, 3)
