@@ -390,11 +390,9 @@ def test_recordings_and_ensembles_of_them_fit_their_own_rows_alone(rows: TensorR
 
 def test_a_recording_given_as_text_teaches_its_own_data_and_no_other(tmp_path: Path) -> None:
     own, bytes_too = load("digits", valid=0.1, test=0.2).train, small_recordings.live()
-    record(bytes_too, own, TASK, to=tmp_path / "recording", needs=LOGITS, classes=CLASSES)
-    teacher = str(tmp_path / "recording")
+    teacher = str(record(bytes_too, own, TASK, to=tmp_path / "recording", needs=LOGITS, classes=CLASSES))
     run = small(teacher, tmp_path / "run", objective="kd(temperature=2)", budget="2 steps")
-    assert run.record.results[0].steps == 2
-    assert run.record.results[0].control is not None
+    assert run.record.results[0].steps == 2 and run.record.results[0].control is not None
     refusals = [({"omit": ["3"]}, "was made of other data"), ({"augment": "flip"}, "with another augmentation")]
     for change, message in refusals:
         with pytest.raises(RecordingError, match=message):
