@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# Enough for every list of the library's own; of timm's thousand models a person reads no more.
+_LISTED = 60
+
 
 class LimbeckError(Exception):
     """Base of every error a user can act on.
@@ -98,9 +101,11 @@ class Interrupted(LimbeckError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Returns "did you mean 'x'?" for the nearest known word, or the list of known words."""
+    """Returns "did you mean 'x'?" for the nearest known word, or the list of known words, the first of very many."""
     options = sorted(known)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
+    if len(options) > _LISTED:
+        return f"one of {len(options):,}: {', '.join(options[:_LISTED])}, ..."
     return f"one of: {', '.join(options)}" if options else "nothing is known here"

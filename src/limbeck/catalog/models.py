@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from limbeck import checkpoint
 from limbeck import students as families
+from limbeck.catalog.outputs import learnt, output_names
 from limbeck.catalog.tasks import task
 from limbeck.data.standardise import Standardise
 from limbeck.errors import ModelError, RunError, did_you_mean
@@ -71,7 +72,11 @@ def models() -> list[tuple[str, str, str]]:
         own.append((name, "student", str(module.__doc__).strip().splitlines()[0]))
     return [
         *own,
-        ("timm:NAME", "library", "any timm model, fitted to the data's channels and classes (extra: vision)"),
+        (
+            "timm:NAME",
+            "library",
+            "any timm model, for the data's channels and classes (extra: vision); timm:NAME(classes=...)",
+        ),
         ("torchvision:NAME", "library", "any torchvision classifier, fitted to the classes (extra: vision)"),
         ("package.module:function", "your own", "a function that returns an nn.Module; arguments as in a call"),
         ("PATH", "run", "the student of a finished run folder"),
@@ -79,7 +84,9 @@ def models() -> list[tuple[str, str, str]]:
     ]
 
 
-def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None, fresh: bool = True) -> Model:
+def model(
+    what: str | nn.Module, shape: Shape, *, seed: int | None = None, fresh: bool = True, teaches: bool = False
+) -> Model:
     """Builds a model for some data.
 
     Args:
@@ -88,6 +95,7 @@ def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None, fresh
         shape: What it must fit.
         seed: Of a run with several seeds, the student of this one; by default the best on validation data.
         fresh: Whether it is to be trained, so that what it borrows of a run is copied now; else its weights come later.
+        teaches: Whether it answers as it is: a library's trained network then keeps its own outputs.
 
     Raises:
         ModelError: When there is no such model, its arguments are wrong, or it cannot be built.
@@ -101,7 +109,7 @@ def model(what: str | nn.Module, shape: Shape, *, seed: int | None = None, fresh
     place = what.partition("(")[0]  # what stands before the arguments, which may hold paths and texts of their own
     kind, _, rest = what.partition(":") if ":" in place else (what, "", "")
     if kind == "timm":
-        return _timm(parse_call(rest, "model"), shape, what)
+        return _timm(parse_call(rest, "model"), shape, what, teaches)
     if kind == "torchvision":
         return _torchvision(parse_call(rest, "model"), shape, what)
     if kind in {name.partition(":")[0] for name, _, _ in TEACHERS if not name.startswith("package")}:
@@ -309,24 +317,36 @@ def wrapped(built: Any, shape: Shape, source: str) -> Model:
     return shape.trainable(network, source)
 
 
-def _timm(call: Call, shape: Shape, source: str) -> Model:
+def _timm(call: Call, shape: Shape, source: str, teaches: bool) -> Model:
     timm = _extra("timm")
     if not timm.is_model(call.name):
         raise ModelError(f"timm has no model {call.name!r}", remedy=did_you_mean(call.name, timm.list_models()))
-    pretrained = bool(call.keywords.get("pretrained"))
-    channels = 3 if pretrained else shape.row[0]
-    network = _called(
-        timm.create_model,
-        Call(
-            "timm.create_model",
-            (),
-            {"model_name": call.name, "num_classes": shape.outputs, "in_chans": channels, **call.keywords},
-        ),
-    )
-    if not pretrained:
-        return shape.trainable(network, source)
-    config: Any = network.pretrained_cfg
-    return Model(network, ImageScale(config["mean"], config["std"], size=config["input_size"][-1]), source=source)
+    given = dict(call.keywords)
+    said = given.pop("classes", None)
+    names = () if said is None else output_names(said, shape.classes, source)
+    trained = bool(given.get("pretrained") or given.get("checkpoint_path"))
+    # What was trained and shall teach keeps its own answers; what shall learn gets new ones for these classes.
+    head = {} if trained and teaches and not names else {"num_classes": len(names) or shape.outputs}
+    channels = 3 if trained else shape.row[0]
+    arguments = {"model_name": call.name, "in_chans": channels, **head, **given}
+    try:
+        network: Any = _called(timm.create_model, Call(f"timm:{call.name}", (), arguments))
+    except (RuntimeError, OSError) as error:  # weights that are not there, or of other outputs
+        raise ModelError(
+            f"{source} cannot be built: {' '.join(str(error).split())[:400]}",
+            expected="weights of this very network, with as many outputs",
+            remedy="a network trained for other classes: say them, classes=('cat', 'dog', ...) in its own order",
+        ) from error
+    if not head and "num_classes" not in given:
+        names = output_names(learnt(network, source), shape.classes, source)
+    if not trained:
+        built = shape.trainable(network, source)
+    else:
+        config = network.pretrained_cfg
+        scale = ImageScale(config["mean"], config["std"], size=config["input_size"][-1])
+        built = Model(network, scale, source=source)
+    built.classes = names
+    return built
 
 
 def _torchvision(call: Call, shape: Shape, source: str) -> Model:

@@ -90,7 +90,7 @@ def _read(text: str, shape: Shape) -> Teacher:
                 raise TeacherError(f"{text} returned a text: {built}", expected="the teacher itself")
             return teacher(built, shape)
         return ModuleTeacher(wrapped(built, shape, text), text)
-    return ModuleTeacher(model(text, shape), text)
+    return ModuleTeacher(model(text, shape, teaches=True), text)
 
 
 def _opened(kind: Any, rest: str, text: str) -> Teacher:

@@ -50,8 +50,9 @@ class Standardise(nn.Module):
     def __init__(self, mean: Float[Tensor, " channels"], std: Float[Tensor, " channels"]) -> None:
         super().__init__()
         assert mean.shape == std.shape and mean.ndim == 1 and bool((std > 0).all())
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("std", std.float())
+        # Copies of its own: weights are loaded into them in place, and another model may have been given the same ones.
+        self.register_buffer("mean", mean.float().clone())
+        self.register_buffer("std", std.float().clone())
 
     def forward(self, inputs: Shaped[Tensor, "rows channels ..."]) -> Float[Tensor, "rows channels ..."]:
         """Standardised inputs."""

@@ -60,7 +60,7 @@ class ModuleTeacher:
             raise TeacherError(
                 f"the teacher {self.name} cannot serve this data: {error.happened}",
                 expected=error.expected,
-                remedy=error.remedy,
+                remedy=f"{error.remedy} Or say what it calls a class: classes: {{CLASS OF THE DATA: ITS OWN}}",
             ) from error
         self._layers = tuple(sorted(needs.teacher_layers))
         self.model.eval().requires_grad_(False).zero_grad(set_to_none=True)
