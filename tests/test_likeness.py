@@ -137,17 +137,17 @@ def test_equal_rows_are_left_to_their_own_check_and_large_splits_are_sampled(
     one = the(near_duplicates(splits, contents(splits)), "nearly the same pictures in training and test", "warning")
     count, whole = (int(word) for word in one.evidence.split(" test rows")[0].split(" of "))
     assert whole == 30 and 25 <= count <= 30 and "looked at" not in one.evidence
-    monkeypatch.setattr(likeness, "JUDGED", 10)
+    monkeypatch.setattr(likeness, "JUDGED", 20)
     monkeypatch.setattr(likeness, "COMPARED", 100)
     one = the(near_duplicates(splits, contents(splits)), "nearly the same pictures in training and test", "warning")
-    assert one.evidence.endswith("looked at: 10 of 60 test rows and 100 of 120 training rows")
+    assert one.evidence.endswith("looked at: 20 of 60 test rows and 100 of 120 training rows")
 
 
 def test_what_are_pictures(photos: Picture) -> None:
-    split = rows(photos[:30])
+    split = rows(photos[:100])
     three = {"train": split, "valid": split, "test": split}
     assert pictures(three)
-    for shape in ((30, 3, 15, 40), (30, 64), (30, 3, 400), (30, 5, 40, 40), (20, 3, 40, 40)):
+    for shape in ((100, 3, 15, 40), (100, 64), (100, 3, 400), (100, 5, 40, 40), (99, 3, 40, 40)):
         strange = TensorRows.of(torch.zeros(shape))
         assert not pictures({**three, "train": strange})
 
@@ -175,6 +175,14 @@ def test_the_doctor_finds_pictures_that_were_saved_again(photos: Picture) -> Non
     ]
     kept = changed(apart, test=test.select(torch.arange(10, len(test))))
     assert of_data(kept, TASK, limited=False).findings == of_data(apart, TASK, limited=False).findings
+
+
+def test_a_few_pairs_are_a_note(photos: Picture) -> None:
+    for planted, severity in ((4, "note"), (5, "warning")):
+        judged = np.concatenate([np.stack([resized(picture) for picture in photos[:planted]]), photos[140:]])
+        splits = {"train": rows(photos[:120]), "valid": rows(photos[120:140], 500), "test": rows(judged, 900)}
+        one = the(near_duplicates(splits, contents(splits)), "nearly the same pictures in training and test", severity)
+        assert one.evidence.startswith(f"{planted} of {len(judged)} test rows")
 
 
 @pytest.mark.skipif(not COCO.is_dir(), reason="the photographs are not on this machine")
