@@ -109,7 +109,7 @@ def _run(recipe: Recipe, given: Given, resume: bool, watcher: Progress, resume_c
         if runfolder.finished(folder) and (folder / "report.html").is_file():
             watcher.say(f"{folder} has finished already")
             return Run.open(folder)
-    else:
+    elif main_process():
         runfolder.refuse_existing(folder)
     shop = Workshop.open(recipe, given, folder, watcher, resume_command)
     shop.preflight()

@@ -55,7 +55,10 @@ def finished(folder: Path) -> bool:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raises `RunError` when a folder holds more than a killed beginning, and says how to go on."""
+    """Raises `RunError` when a folder holds more than a killed beginning, and says how to go on.
+
+    Of several processes the one that holds the folder looks: before the others do, it may have begun to write.
+    """
     if not folder.exists() or all(map(leftover, folder.iterdir())):
         return
     elsewhere, again = f"another place: --to {folder}-2", "--resume goes on with it"

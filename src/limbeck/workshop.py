@@ -196,6 +196,7 @@ class Workshop:
         alone = None if chosen.control is None else _timed(chosen.control, times["control"])
         timed = replace(chosen, student=_timed(chosen.student, times["student"]), control=alone)
         self.write("finished", [timed if result is chosen else result for result in results], chosen.seed)
+        self.accelerator.wait_for_everyone()
         return Run.open(self.folder)
 
     def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:

@@ -35,7 +35,7 @@ def chain(
     runs: list[Run] = []
     teacher: Any = as_distill.pop("teacher", None)
     with held(Path(to), writes=main_process()):
-        if not resume:
+        if not resume and main_process():
             refuse_existing(Path(to))
         for number, entry in enumerate(models):
             link = dict(entry) if isinstance(entry, Mapping) else {"student": entry}
@@ -69,7 +69,7 @@ def run_chain(
             "the recipe has no chain", expected="the key chain: a list of links", remedy="limbeck distill"
         )
     with held(recipe.folder, writes=main_process()):
-        if not resume:
+        if not resume and main_process():
             refuse_existing(recipe.folder)
         return linked(links, resume=resume, watcher=progress or Silent(), resume_command=resume_command)
 

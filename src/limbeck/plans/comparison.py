@@ -75,7 +75,7 @@ def compare(
         raise RecipeError("the recipe compares nothing", expected="the key compare", remedy="limbeck distill")
     watcher = progress or Silent()
     with held(recipe.folder, writes=main_process()):
-        if not resume:
+        if not resume and main_process():
             refuse_existing(recipe.folder)
         base = _base(recipe, workers)
         needs = _needs(spec)
