@@ -172,7 +172,7 @@ def test_a_series_of_other_columns_is_refused(
 def test_a_series_in_another_rhythm_or_broken_is_refused(work: Path, tmp_path: Path) -> None:
     run = Run.open(work / "run")
     line = {"value": [100.0] * 9, "carbs": [0.0] * 9, "person": ["new"] * 9, "when": np.arange(9) * 60}
-    with pytest.raises(DataError, match="new every 60 s, windows every 300 s"):
+    with pytest.raises(DataError, match="windows have a reading every 300 s, and the series one every 60 s"):
         predict_run(run, line)
     with pytest.raises(DataError, match="differ in length"):
         predict_run(run, {**line, "value": [1.0]})

@@ -174,7 +174,8 @@ def test_windows_that_reach_across_the_boundary_in_time_leave_both_splits():
         ({"columns": {"inputs": "valeu", "group": "who", "time": "when"}}, "did you mean 'value'"),
         ({"columns": {"inputs": "who", "time": "when"}}, "no numbers"),
         ({"windows": {"steps": 3, "every": "5 bananas"}}, "no time between readings"),
-        ({"windows": {"steps": 3, "every": "1s"}}, "different sampling rates"),
+        ({"windows": {"steps": 3, "every": "1s"}}, "every 1 s, and the series one every 60 s"),
+        ({"windows": {"steps": 3, "every": "1s"}}, "windows: {every: 60s}, or leave it out"),
         ({"windows": {"steps": 3, "horizon": 1, "target": "price"}}, "is no input column"),
     ],
 )
@@ -194,8 +195,11 @@ def test_mixed_sampling_rates_name_the_series():
             "eve": dict.fromkeys(range(9), 1.0),
         }
     )
-    with pytest.raises(DataError, match="bob every 300 s, the others every 60 s"):
+    with pytest.raises(DataError, match=r"1 of 3 series have .*: bob every 300 s; the others every 60 s"):
         windowed(mixed, spec(3), "values")
+    said = spec(3).model_copy(update={"windows": type(spec(3).windows).model_validate({"steps": 3, "every": "5m"})})
+    with pytest.raises(DataError, match=r"2 of 3 series .*: ada every 60 s, eve every 60 s; windows have .* every 300 s"):
+        windowed(mixed, said, "values")
 
 
 def test_a_reading_that_came_twice_is_refused():

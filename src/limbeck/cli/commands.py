@@ -1,6 +1,7 @@
 """The verbs in one list, and what an error becomes: a text on stderr and an exit code."""
 
 import errno
+import warnings
 from collections.abc import Sequence
 
 import typer
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     screen = Screen()
     try:
-        app(args=None if arguments is None else list(arguments), obj=screen)
+        with warnings.catch_warnings():
+            warnings.showwarning = screen.warned
+            app(args=None if arguments is None else list(arguments), obj=screen)
     except LimbeckError as error:
         screen.fail(error)
     except OSError as error:

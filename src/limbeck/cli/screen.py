@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console, RenderableType
@@ -60,6 +60,18 @@ class Screen:
     def warn(self, message: str) -> None:
         """Says something on stderr, even when quiet."""
         self.errors.print(Text(message, style="yellow"), soft_wrap=True)
+
+    def warned(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """What stands in for `warnings.showwarning`: what happened, and where in the code only with `--debug`."""
+        self.warn(f"warning: {message}" + (f" ({filename}:{lineno})" if self.debug else ""))
 
     def fail(self, error: LimbeckError, cause: BaseException | None = None) -> None:
         """Says an error and leaves with its exit code.

@@ -352,11 +352,24 @@ def _every(
     every = float(np.median(list(medians.values()))) if cut.every is None else seconds(cut.every)
     other = {name: median for name, median in medians.items() if abs(median - every) > ALIKE * every}
     if other:
-        few = ", ".join(f"{name} every {median:g} s" for name, median in list(other.items())[:3])
-        rest = "the others" if len(other) < len(medians) else "windows"
-        raise DataError(
-            f"the series have different sampling rates: {few}, {rest} every {every:g} s",
-            expected="one rate",
-            remedy="resample those series, leave them out, or say windows.every",
-        )
+        raise _rates(other, len(medians), every, cut)
     return every
+
+
+def _rates(other: dict[str, float], series: int, every: float, cut: Windows) -> DataError:
+    """The refusal of series that were not sampled every so many seconds."""
+    few = ", ".join(f"{name} every {median:g} s" for name, median in list(other.items())[:3])
+    few += ", ..." if len(other) > 3 else ""
+    if len(other) == series and max(other.values()) <= (1 + ALIKE) * min(other.values()):
+        rate = float(np.median(list(other.values())))
+        return DataError(
+            f"windows have a reading every {every:g} s, and the series one every {rate:g} s ({few})",
+            expected="the windows' rate",
+            remedy=f"resample the table; or, in a recipe, windows: {{every: {rate:g}s}}, or leave it out",
+        )
+    rest = f"the others every {every:g} s" if cut.every is None else f"windows have a reading every {every:g} s"
+    return DataError(
+        f"{len(other)} of {series} series have different sampling rates: {few}; {rest}",
+        expected="one rate",
+        remedy="resample those series, or leave them out of the table; each rate can be a data set of its own",
+    )

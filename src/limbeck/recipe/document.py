@@ -184,7 +184,11 @@ def _keys(node: yaml.MappingNode, source: str) -> Iterable[tuple[yaml.Node, yaml
         line = key.start_mark.line + 1
         if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
             shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-            raise RecipeError(f"{source}:{line}: the key {shown} is no text", expected="a name of letters")
+            raise RecipeError(
+                f"{source}:{line}: the key {shown} is no text",
+                expected="a name; YAML takes yes, no, on, off, null and numbers for something else",
+                remedy=f"put it in quotes: '{shown}'" if isinstance(key, yaml.ScalarNode) else "",
+            )
         if key.value in seen:
             raise RecipeError(
                 f"{source}:{line}: the key {key.value!r} is there twice, first in line {seen[key.value]}",

@@ -187,6 +187,8 @@ class Assembly:
             alone = form(columns[0], typed=block.typed) if len(columns) == 1 else "numbers"
             several = self.kind == "several" and alone != "numbers"
             self.names = self.kind not in _MANY or several or alone == "arrays"
+            if not self.names:
+                _refuse_text(roles.label, columns, typed=block.typed)
         if self.names:
             return plain(columns[0], typed=block.typed)
         read = []
@@ -242,6 +244,17 @@ class Found:
         """Notes one row."""
         self.good[place] = False
         self.lost.add(self.block.where(place), why)
+
+
+def _refuse_text(names: Sequence[str], columns: Sequence[Any], *, typed: bool) -> None:
+    """Refuses labels that are words where numbers are learnt, before each of them is counted as unreadable."""
+    text = [name for name, column in zip(names, columns, strict=True) if form(column, typed=typed) == "text"]
+    if text:
+        raise DataError(
+            f"the label column {text[0]!r} holds text, and the task reads numbers",
+            expected="a column of numbers",
+            remedy="task: classification for names of classes, or another column in columns.label",
+        )
 
 
 def _whole(text: object) -> bool:

@@ -56,7 +56,7 @@ class Block:
         if name not in self.columns:
             known = list(self.columns)
             raise DataError(
-                f"there is no column {name!r} ({self.where(0)})",
+                f"there is no column {name!r} in the rows from {self.where(0)} on",
                 expected=f"one of {', '.join(known[:20])}",
                 remedy=did_you_mean(name, known),
             )
