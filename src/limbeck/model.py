@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -22,6 +23,17 @@ def answering(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A network that ends in a linear layer and can stop before it."""
+
+    head: nn.Linear
+
+    def hidden(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ... width"]:
+        """What the head is given; the network's outputs are `head` of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,28 @@ class Model(nn.Module):
         self.classes = tuple(classes)
         self.source = source
         self.register_buffer("class_index", None, persistent=False)
+        self._first = False
+
+    @property
+    def headed(self) -> bool:
+        """Whether the network can stop before its last layer, so that nobody need make all logits at once."""
+        return isinstance(self.network, Headed) and isinstance(self.network.head, nn.Linear) and self.restore is None
+
+    def before_head(
+        self, inputs: Shaped[Tensor, "rows ..."]
+    ) -> tuple[Float[Tensor, "rows ... width"], Float[Tensor, "classes width"], Float[Tensor, " classes"] | None]:
+        """What the network's head is given about raw inputs, and the head's weight and bias in the data's class order.
+
+        Only of a model that is `headed`. Logits are `linear(hidden, weight, bias)`.
+        """
+        assert isinstance(self.network, Headed)
+        head, order = self.network.head, self.class_index
+        hidden = self.network.hidden(self.transform(inputs))
+        if order is None:
+            return hidden, head.weight, head.bias
+        # A vocabulary that was only padded is cut off without a copy.
+        kept: Tensor | slice = slice(len(order)) if self._first else order
+        return hidden, head.weight[kept], None if head.bias is None else head.bias[kept]
 
     def forward(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
         """Logits in the data's class order, or numbers in the labels' unit, from raw inputs."""
@@ -87,7 +121,8 @@ class Model(nn.Module):
             ModelError: When a class of the data is not among the model's.
         """
         if self.classes and tuple(classes) != self.classes:
-            missing = [name for name in classes if name not in self.classes]
+            places = {name: place for place, name in enumerate(self.classes)}
+            missing = [name for name in classes if name not in places]
             if missing:
                 raise ModelError(
                     f"the model knows no class {missing[0]!r} ({len(missing)} of {len(classes)} are missing)",
@@ -95,7 +130,8 @@ class Model(nn.Module):
                     remedy=did_you_mean(missing[0], self.classes),
                 )
             device = next((p.device for p in self.parameters()), torch.device("cpu"))
-            self.class_index = torch.tensor([self.classes.index(name) for name in classes], device=device)
+            self.class_index = torch.tensor([places[name] for name in classes], device=device)
+            self._first = self.class_index.tolist() == list(range(len(classes)))
         return self
 
     def fingerprint(self) -> str:

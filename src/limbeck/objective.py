@@ -7,7 +7,7 @@ computes, it never masks, weights or reduces: `Objective.loss` does that once, f
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from limbeck.divergences import Divergence
 from limbeck.errors import ObjectiveError
 from limbeck.notation import called, written
+from limbeck.reduction import Loss, Part, reduced
 from limbeck.schedules import Moment, Schedule
 from limbeck.signals import Batch, Signals
 from limbeck.task import Meaning
@@ -62,14 +63,6 @@ class Needs:
     def teacher(self) -> bool:
         """Whether a teacher is needed at all."""
         return bool(self.soft or self.logits or self.members or self.teacher_layers)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss after reduction: the weighted total, and each term's unweighted mean, by the term's name."""
-
-    total: Float[Tensor, ""]
-    terms: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
 class Objective(nn.Module, ABC):
@@ -189,7 +182,7 @@ class Objective(nn.Module, ABC):
         *,
         counts: Mapping[str, float] | None = None,
     ) -> Loss:
-        """The one place where values are masked, averaged and weighted.
+        """The terms' values, masked, averaged and weighted (`limbeck.reduction`).
 
         Args:
             student: What the student said about the batch.
@@ -201,28 +194,26 @@ class Objective(nn.Module, ABC):
         Returns:
             The weighted total, with gradient, and each term's mean, detached.
         """
-        total = None
-        terms: dict[str, Tensor] = {}
+        return reduced(list(self._reducible(teacher, batch, counts)), student, teacher)
+
+    def _reducible(self, teacher: Signals, batch: Batch, counts: Mapping[str, float] | None) -> Iterator[Part]:
         for name, weight, term in self.named_terms():
             rows = seen(term, teacher, batch)
             counted = term.counted(rows)
-            here = counted.sum()
-            whole = here.clamp(min=1) if counts is None else max(counts[name], 1.0)
-            value = term(student, teacher, rows)
-            if term.per_row:
-                if value.shape != counted.shape:
-                    raise ObjectiveError(
-                        f"{name} returned values of shape {tuple(value.shape)}",
-                        expected=f"one value for each row: {tuple(counted.shape)}",
-                        remedy="a method that gives one number for the batch must declare per_row = False",
-                    )
-                mean = torch.where(counted, value, torch.zeros_like(value)).sum() / whole
-            else:
-                mean = value * (here / whole)
-            terms[name] = mean.detach()
-            total = weight * mean if total is None else total + weight * mean
-        assert total is not None
-        return Loss(total, terms)
+            needs = term.needs()
+            yield Part(
+                name,
+                weight,
+                term,
+                rows,
+                counted,
+                whole=counted.sum().clamp(min=1) if counts is None else max(counts[name], 1.0),
+                per_row=term.per_row,
+                # What listens to layers and takes outputs for nothing reads none.
+                reads_outputs=not needs.student_layers or bool(needs.meaning),
+                reads_logits=needs.logits or needs.members,
+                parameters=[parameter for parameter in term.parameters() if parameter.requires_grad],
+            )
 
     def __add__(self, other: "Objective") -> "Objective":
         return Sum(self, other)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from limbeck.targets.dense import DenseTargets
+from limbeck.targets.hidden import HiddenTargets
 from limbeck.targets.protocol import SoftTargets
 from limbeck.task import LABEL_DIMENSIONS, Task
 
@@ -101,6 +102,27 @@ class Batch:
             partner=None if self.partner is None else self.partner.rows(index),
         )
 
+    def positions(self, places: tuple[Tensor, ...]) -> "Batch":
+        """Some positions of some rows as rows of their own, which keep their row's id; what was shown stays behind.
+
+        Args:
+            places: For each dimension of `mask` the places in it.
+        """
+        rows = places[0]
+        partner = self.partner and Partner(
+            self.partner.labels[places], self.partner.known[places], self.partner.share[rows]
+        )
+        return replace(
+            self,
+            inputs=self.inputs.new_empty((len(rows), 0)),
+            labels=None if self.labels is None else self.labels[places],
+            mask=self.mask[places],
+            known=self.known[places],
+            ids=self.ids[rows],
+            views=self.views[rows],
+            partner=partner,
+        )
+
     def to(self, device: torch.device) -> "Batch":
         """The same rows on another device; returns itself when they are there already."""
         if self.inputs.device == device:
@@ -143,6 +165,13 @@ class Signals:
     ) -> "Signals":
         """Signals of a network that said all its logits, about all rows or about those that `said` marks."""
         return cls(logits, dict(features or {}), DenseTargets(logits), said)
+
+    @classmethod
+    def hidden(
+        cls, hidden: Tensor, weight: Tensor, bias: Tensor | None = None, features: Mapping[str, Tensor] | None = None
+    ) -> "Signals":
+        """Signals of a network that said what its last layer is given, and that layer, in the place of logits."""
+        return cls(None, dict(features or {}), HiddenTargets(hidden, weight, bias))
 
     def rows(self, index: Tensor | slice) -> "Signals":
         """The signals for some of the rows."""

@@ -61,7 +61,9 @@ def taps(network: nn.Module, layers: Iterable[str]) -> Iterator[Mapping[str, Ten
 
 
 def listen(model: Model, inputs: Shaped[Tensor, "rows ..."], layers: Iterable[str] = ()) -> Signals:
-    """What a model says about raw inputs: its logits in the data's class order, and the features of some layers.
+    """What a model says about raw inputs, in the data's class order, and the features of some layers.
+
+    That is its logits; of a network that ends in a head and can stop before it, the hidden states and the head.
 
     Args:
         model: The model; whether it trains, and whether gradients are kept, is the caller's to decide.
@@ -72,8 +74,8 @@ def listen(model: Model, inputs: Shaped[Tensor, "rows ..."], layers: Iterable[st
         ModelError: As `taps`.
     """
     with taps(model.network, layers) as caught:
-        logits = model(inputs)
-    return Signals.dense(logits, caught)
+        said = model.before_head(inputs) if model.headed else (model(inputs),)
+    return Signals.dense(*said, caught) if len(said) == 1 else Signals.hidden(*said, caught)
 
 
 def _located(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, tuple[str, ...]]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from limbeck.divergences import Divergence, tempered
+from limbeck.targets.protocol import Places
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class DenseTargets:
         """The divergence over all classes; no gradient reaches the teacher."""
         return divergence(tempered(self.logits.detach(), temperature), tempered(student, temperature))
 
-    def rows(self, index: Tensor | slice) -> "DenseTargets":
+    def rows(self, index: Places) -> "DenseTargets":
         """The same targets for some of the rows."""
         return DenseTargets(self.logits[index])
 

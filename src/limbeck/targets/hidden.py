@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from limbeck.divergences import Divergence, tempered
+from limbeck.targets.protocol import Places
 
 # Teacher logits at a time. Of 512 rows of 49,152 symbols on one thread of a CPU: 2^21 to 2^23 take the least time, 2^19
 # nearly twice as much, all rows at once half as much again.
@@ -71,7 +72,7 @@ class HiddenTargets:
         value: Tensor = _Chunked.apply(student.reshape(-1, student.shape[-1]), flat, divergence, temperature)
         return value.view(student.shape[:-1])
 
-    def rows(self, index: Tensor | slice) -> "HiddenTargets":
+    def rows(self, index: Places) -> "HiddenTargets":
         """The same targets for some of the rows."""
         return replace(self, hidden=self.hidden[index])
 

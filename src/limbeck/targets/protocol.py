@@ -1,6 +1,6 @@
 """The seam between how soft targets are kept and what is asked of them, and the refusals on both sides of it."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -8,6 +8,9 @@ from torch import Tensor
 
 from limbeck.divergences import Divergence
 from limbeck.errors import TeacherError
+
+Places: TypeAlias = Tensor | slice | tuple[Tensor, ...]
+"""Which rows; or, as one tensor of places for each of the rows' dimensions, which positions of which rows."""
 
 
 @runtime_checkable
@@ -35,7 +38,7 @@ class SoftTargets(Protocol):
         """
         ...
 
-    def rows(self, index: Tensor | slice) -> "SoftTargets":
+    def rows(self, index: Places) -> "SoftTargets":
         """The same targets for some of the rows."""
         ...
 

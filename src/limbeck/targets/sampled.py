@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from limbeck.divergences import Divergence, kl, softened, tempered
-from limbeck.targets.protocol import insist
+from limbeck.targets.protocol import Places, insist
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class SampledTargets:
         weights = shares if self.ratios is None else shares * self.ratios.to(surprise.dtype)
         return (weights * surprise).sum(dim=-1) - self.entropy.to(surprise.dtype)
 
-    def rows(self, index: Tensor | slice) -> "SampledTargets":
+    def rows(self, index: Places) -> "SampledTargets":
         """The same draws for some of the rows."""
         return self._each(lambda part: part[index])
 

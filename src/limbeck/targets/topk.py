@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from limbeck.divergences import Divergence, is_monotone, softened, tempered
-from limbeck.targets.protocol import insist
+from limbeck.targets.protocol import Places, insist
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class TopKTargets:
         ours = _merged(student, symbols, temperature)
         return divergence(torch.log_softmax(theirs, dim=-1), torch.log_softmax(ours, dim=-1))
 
-    def rows(self, index: Tensor | slice) -> "TopKTargets":
+    def rows(self, index: Places) -> "TopKTargets":
         """The same targets for some of the rows."""
         return replace(self, symbols=self.symbols[index], logits=self.logits[index], tails=self.tails[index])
 

@@ -16,9 +16,11 @@ from limbeck.training.compilation import compiled
 class Step(nn.Module):
     """The student and the objective (with its projectors) as one module, so that one wrapper can shard both.
 
-    The student runs in the plan's precision; the objective sees float32 always, since differences of logits and of
-    log-probabilities lose their digits in bfloat16. With `compile` the student's passes are compiled at the first
-    `forward`; the objective is not, since it works on a few numbers a row and may change from step to step.
+    The student runs in the plan's precision; the objective sees logits and features in float32 always, since
+    differences of logits and of log-probabilities lose their digits in bfloat16. Hidden states of which logits are
+    still to be made stay as they are: the logits are made in their precision, and then seen in float32. With `compile`
+    the student's passes are compiled at the first `forward`; the objective is not, since it works on a few numbers a
+    row and may change from step to step.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ def widened(signals: Signals) -> Signals:
     return Signals(
         None if signals.logits is None else signals.logits.float(),
         {name: feature.float() for name, feature in signals.features.items()},
+        signals.targets if signals.logits is None else None,
     )
 
 
