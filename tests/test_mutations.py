@@ -6,6 +6,7 @@ import pytest
 from mutations import MUTATIONS, ROOT, Mutation, changed, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
 from mutations_of_features import MUTATIONS_OF_FEATURES
+from mutations_of_recordings import MUTATIONS_OF_RECORDINGS
 from mutations_of_relations import MUTATIONS_OF_RELATIONS
 from mutations_of_responses import MUTATIONS_OF_RESPONSES
 from mutations_of_schedules import MUTATIONS_OF_SCHEDULES
@@ -18,6 +19,7 @@ ALL = [
     *MUTATIONS_OF_ANSWERS,
     *MUTATIONS_OF_FEATURES,
     *MUTATIONS_OF_RESPONSES,
+    *MUTATIONS_OF_RECORDINGS,
     *MUTATIONS_OF_RELATIONS,
     *MUTATIONS_OF_SCHEDULES,
     *MUTATIONS_OF_TARGETS,

@@ -113,7 +113,7 @@ def test_draws_are_right_on_average(few: TensorRows, tmp_path: Path) -> None:
     wanted = Wanted(few, tmp_path / "r", keep="sampled(draws=255)", needs=needs)
     errors = []
     for _, student, was, now in replayed(wanted):
-        assert repr(parse(wanted.keep).settled(needs)) == "sampled(draws=255, temperature=2, seed=0)"
+        assert repr(parse(wanted.keep).settled(needs, positions=False)) == "sampled(draws=255, temperature=2, seed=0)"
         errors.append(both(student, was, 2.0)[0] - both(student, now, 2.0)[0])
     away = torch.cat(errors)
     assert float(away.abs().max()) > 1e-3

@@ -52,6 +52,7 @@ def test_a_sound_recording(sound: Path, capsys: pytest.CaptureFixture[str]) -> N
         "keep": "dense(precision='as said')",
         "layers": ["layer2"],
         "bytes": sum(path.stat().st_size for path in sound.glob("*.safetensors")),
+        "fidelity": None,
     }
     call(str(sound))
     out, err = capsys.readouterr()

@@ -14,6 +14,7 @@ from limbeck.objective import Needs
 from limbeck.progress import Progress, RowsDone
 from limbeck.recipe import Recipe
 from limbeck.recorder import record
+from limbeck.recordings.form import parse
 from limbeck.recordings.writer import Share
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
@@ -81,6 +82,13 @@ class Archive:
             share: Which shards, where only a share of the recording is made here.
         """
         several = share is None and self.accelerator.num_processes > 1
+        asked = parse(self.recipe.keep)
+        settled = asked.settled(needs, positions=self.data.train.known.ndim > 1)
+        if settled != asked:
+            self.watcher.say(
+                f"keep: {self.recipe.keep} is {settled!r} (what was left open follows from the objective, and from how "
+                "many positions a row has)"
+            )
         made = record(
             teacher,
             self.data.train,

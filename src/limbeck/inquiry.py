@@ -15,10 +15,11 @@ from limbeck.data.rows import Rows
 from limbeck.errors import RecordingError
 from limbeck.objective import Needs
 from limbeck.recordings import columns, form
+from limbeck.recordings.fidelity import Fidelity, measured
 from limbeck.recordings.index import Index
 from limbeck.recordings.manifest import Identity
 from limbeck.recordings.store import digest_of
-from limbeck.signals import Batch
+from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher, linear_layer
 
@@ -72,7 +73,7 @@ def asked_of(
         task,
         needs,
         tuple(classes),
-        form.parse(keep).settled(needs),
+        form.parse(keep).settled(needs, positions=rows.known.ndim > 1),
         1 if views is None else views,
         augment,
         augment_seed,
@@ -90,7 +91,7 @@ def views_that_fit(asked: "Asked", views: int, folder: Path) -> tuple[int, int]:
         folder: Where the recording would lie; it need not exist.
     """
     asked.prepare()
-    size = first_look(asked)[2] * len(asked.rows)
+    size = first_look(asked).row_bytes * len(asked.rows)
     here = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return max(1, min(views, shutil.disk_usage(here).free // 2 // max(1, size))), size
 
@@ -186,8 +187,23 @@ class Asked:
         return Batch(inputs, None, everything, nothing, ids, torch.full_like(ids, view), self.task).to(self.device)
 
 
-def first_look(asked: Asked) -> tuple[Index, dict[str, columns.Column], int]:
-    """From the first rows: the index, what the columns are, and about how many bytes a row takes.
+@dataclass(frozen=True)
+class FirstLook:
+    """What the first rows show: index, columns, about how many bytes a row takes, what was said and what is kept."""
+
+    index: Index
+    columns: dict[str, columns.Column]
+    row_bytes: int
+    said: Signals
+    kept: Signals
+
+    def fidelity(self, needs: Needs) -> Fidelity | None:
+        """How far what is kept of these rows is from all they were answered."""
+        return None if self.kept.targets is None else measured(self.kept.targets, self.said, needs.soft)
+
+
+def first_look(asked: Asked) -> FirstLook:
+    """Asks about the first rows, as they will be recorded.
 
     Raises:
         RecordingError: When answers kept like this could not serve the needs.
@@ -200,7 +216,7 @@ def first_look(asked: Asked) -> tuple[Index, dict[str, columns.Column], int]:
     kept = asked.keep.pack(answer, batch, layers, index.tables)
     heard = asked.keep.unpack(kept, layers, index.tables, asked.needs.logits)
     form.refuse_unanswered(asked.keep, asked.needs, heard, f"what {asked.teacher.name} says")
-    return index, columns.described(kept), columns.row_bytes(kept)
+    return FirstLook(index, columns.described(kept), columns.row_bytes(kept), answer, heard)
 
 
 def _precision(device: torch.device) -> str:

@@ -183,16 +183,17 @@ class Work:
 
 def _lay_out(asked: Asked, folder: Path, shard_bytes: int) -> None:
     """Writes the index and the manifest of a new recording, laid out for what the teacher says about its first rows."""
-    index, described, row_bytes = first_look(asked)
-    batches = max(1, shard_bytes // (row_bytes * asked.batch_size))
+    look = first_look(asked)
+    batches = max(1, shard_bytes // (look.row_bytes * asked.batch_size))
     manifest = Manifest(
         asked.identity(),
         asked.teacher.name,
-        described,
+        look.columns,
         batches * asked.batch_size,
-        row_bytes,
+        look.row_bytes,
         _machine(asked.device),
-        index.write(folder),
+        look.index.write(folder),
+        fidelity=look.fidelity(asked.needs),
     )
     manifest.write(folder)
 

@@ -79,6 +79,7 @@ class Workshop:
     findings: list[Finding] = field(default_factory=list)
     teacher_scores: Scores | None = None
     teacher_saw: Panel | None = None
+    lost: dict[str, Panel] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     recordings: dict[Path, float] = field(default_factory=dict)
     symptoms: dict[int, list[Finding]] = field(default_factory=dict)
@@ -158,6 +159,8 @@ class Workshop:
             place = self.folder / "recording" / teacher.fingerprint[:12]
             lesson = replace(lesson, teacher=self.recorded(teacher, lesson.objective.needs(), place))
             lesson = replace(lesson, views=self.archive().views)
+        if isinstance(lesson.teacher, RecordedTeacher):
+            self.lost |= lesson.teacher.lost(lesson.objective.needs())
         fit = self._fit(student, lesson, seed, "student")
         alone = None
         if control is not None:
@@ -236,7 +239,7 @@ class Workshop:
             results=tuple(results),
             chosen_seed=chosen,
             findings=(*self.findings, *merged(self.symptoms)),
-            panels=() if self.teacher_saw is None else (self.teacher_saw,),
+            panels=tuple(panel for panel in (self.teacher_saw, *self.lost.values()) if panel is not None),
             seconds=self.seconds,
         )
         write_record(record, self.folder)

@@ -1,5 +1,6 @@
 """The verbs about recordings: record, merge, verify."""
 
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -91,6 +92,7 @@ def verify(
         f"rows:      {identity.rows:,} in {identity.views} view{'s' * (identity.views > 1)}",
         f"kept as:   {identity.keep}{', layers ' + ', '.join(identity.layers) if identity.layers else ''}",
         f"size:      {manifest.bytes:,} bytes",
+        *_far(manifest),
         f"shards:    {len(good)} of {whole} compared, each as it was written",
     )
     if not complete:
@@ -109,6 +111,7 @@ def verify(
             "keep": identity.keep,
             "layers": list(identity.layers),
             "bytes": manifest.bytes,
+            "fidelity": None if manifest.fidelity is None else asdict(manifest.fidelity),
         }
     )
 
@@ -122,6 +125,16 @@ def _share(text: str | None) -> "Share | None":
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
         raise typer.BadParameter(f"--share {text} cannot be read; write it as 2/3, the second of three")
     return Share(int(number) - 1, int(of))
+
+
+def _far(manifest: "Manifest") -> list[str]:
+    """Lines about how far what is kept is from all logits; none where nothing is lost or it was not measured."""
+    if manifest.fidelity is None:
+        return []
+    return [
+        f"loses:     {sentence} ({manifest.fidelity.positions} answers, a student a nat of noise away)"
+        for sentence in manifest.fidelity.sentences()
+    ]
 
 
 def _end(manifest: "Manifest", there: int, folder: Path, screen: Screen) -> None:
@@ -138,6 +151,7 @@ def _end(manifest: "Manifest", there: int, folder: Path, screen: Screen) -> None
         f"rows:      {identity.rows:,} in {identity.views} view{'s' * (identity.views > 1)}",
         f"kept as:   {identity.keep}{', layers ' + ', '.join(identity.layers) if identity.layers else ''}",
         f"size:      {size / 1e6:.1f} MB{'' if manifest.complete else ' when it is finished, about'}",
+        *_far(manifest),
         *(["to train:  teacher: " + str(folder)] if manifest.complete else []),
     )
     screen.answer(
@@ -151,5 +165,6 @@ def _end(manifest: "Manifest", there: int, folder: Path, screen: Screen) -> None
             "keep": identity.keep,
             "layers": list(identity.layers),
             "bytes": size,
+            "fidelity": None if manifest.fidelity is None else asdict(manifest.fidelity),
         }
     )

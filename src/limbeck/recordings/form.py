@@ -44,8 +44,13 @@ AS_SAID = Features()
 class Form(Protocol):
     """One way of keeping logits."""
 
-    def settled(self, needs: Needs) -> "Form":
-        """The same form with what was left open taken from what will be asked of the recording."""
+    def settled(self, needs: Needs, positions: bool) -> "Form":
+        """The same form with what was left open settled.
+
+        Args:
+            needs: What will be asked of the recording.
+            positions: Whether a row has several positions, as a text has, and an answer at each.
+        """
         ...
 
     def layers(self) -> frozenset[str]:
@@ -84,9 +89,9 @@ class Keep:
     form: Form
     features: Features = AS_SAID
 
-    def settled(self, needs: Needs) -> "Keep":
+    def settled(self, needs: Needs, positions: bool) -> "Keep":
         """As `Form.settled`."""
-        return Keep(self.form.settled(needs), self.features)
+        return Keep(self.form.settled(needs, positions), self.features)
 
     def pack(self, signals: Signals, batch: Batch, layers: tuple[str, ...], tables: Tables) -> dict[str, Stored]:
         """The columns of an answer.

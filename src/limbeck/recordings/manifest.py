@@ -10,7 +10,9 @@ from typing import Any
 
 from limbeck.errors import RecordingError
 from limbeck.recordings.columns import Column
+from limbeck.recordings.fidelity import Fidelity
 from limbeck.storage import write_whole
+from limbeck.targets.distance import Distance
 
 SCHEMA = 2
 FILE = "manifest.json"
@@ -82,7 +84,8 @@ class Manifest:
     a row takes about `row_bytes`.
     Until all are finished each says so in a note beside it, so that several processes can write shards of one
     recording. `index` is the file with the ids and with what is kept once. `made_with` (torch, device, threads) may
-    also decide the last bits.
+    also decide the last bits. `fidelity` says how far what is kept is from all logits; None where nothing is lost or no
+    divergence will be asked for, and in recordings of earlier versions.
     """
 
     identity: Identity
@@ -93,6 +96,7 @@ class Manifest:
     made_with: Mapping[str, str]
     index: Shard
     shards: Mapping[str, Shard] = field(default_factory=dict)
+    fidelity: Fidelity | None = None
     schema: int = SCHEMA
 
     @property
@@ -181,6 +185,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         raw["made_with"],
         index,
         shards,
+        _fidelity(raw.get("fidelity")),
         raw["schema"],
     )
     if min(identity.rows, identity.views, manifest.shard_rows, identity.batch_size) < 1:
@@ -188,6 +193,12 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
     for name in shards.keys() - {place.file for place in manifest.places()}:
         raise ValueError(f"the shard {name!r} has no place in the recording")
     return manifest
+
+
+def _fidelity(raw: Mapping[str, Any] | None) -> Fidelity | None:
+    if raw is None:
+        return None
+    return Fidelity(raw["positions"], tuple(Distance(**each) for each in raw["distances"]))
 
 
 def refuse_other(recorded: Identity, wanted: Identity, folder: Path) -> None:

@@ -20,6 +20,10 @@ class DenseTargets:
     def kept(self) -> str:
         return f"all {self.logits.shape[-1]} logits"
 
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        return ()
+
     def refuses(self, divergence: Divergence, temperature: float) -> str | None:
         """Dense targets refuse nothing."""
         return None

@@ -14,14 +14,16 @@ from limbeck.targets.protocol import SoftTargets
 
 @dataclass(frozen=True)
 class Distance:
-    """One temperature's distance, of some rows together.
+    """One divergence's distance at one temperature, of some rows together.
 
-    `dense` and `kept` are the mean value over the rows, in nats, from all logits and from what was kept. `gradient` is
-    the length of the difference of both gradients in the student's logits, divided by the length of the dense one: 0
-    where they are the same, 1 where the kept one is nothing. `cosine` is that of the angle between them, from −1 to 1.
+    `divergence` is its name. `dense` and `kept` are the mean value over the rows, in nats, from all logits and from
+    what was kept. `gradient` is the length of the difference of both gradients in the student's logits, divided by the
+    length of the dense one: 0 where they are the same, 1 where the kept one is nothing. `cosine` is that of the angle
+    between them, from −1 to 1.
     Where the dense gradient is 0, both are not a number unless the other is 0 too; then they are 0 and 1.
     """
 
+    divergence: str
     temperature: float
     dense: float
     kept: float
@@ -52,7 +54,7 @@ def distances(
     found = []
     for temperature in temperatures:
         dense, kept = (_answer(each, student, divergence, temperature) for each in (DenseTargets(teacher), targets))
-        found.append(Distance(temperature, dense[0], kept[0], *_apart(dense[1], kept[1])))
+        found.append(Distance(divergence.__name__, temperature, dense[0], kept[0], *_apart(dense[1], kept[1])))
     return found
 
 

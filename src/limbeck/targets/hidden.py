@@ -51,6 +51,10 @@ class HiddenTargets:
         bias = None if self.bias is None else self.bias.to(precision)
         return functional.linear(self.hidden.to(precision), self.weight.to(precision), bias)
 
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        return ()
+
     def refuses(self, divergence: Divergence, temperature: float) -> str | None:
         """Hidden states with their head refuse nothing."""
         return None

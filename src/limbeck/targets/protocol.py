@@ -22,6 +22,11 @@ class SoftTargets(Protocol):
         """What was kept, in words that an error can go on with: "the 64 largest of 49152 logits, ..."."""
         ...
 
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The only temperatures at which these targets answer; none where they answer at any."""
+        ...
+
     def refuses(self, divergence: Divergence, temperature: float) -> str | None:
         """Returns why this kind of target cannot answer, and what to record instead; None when it can."""
         ...

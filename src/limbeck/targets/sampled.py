@@ -83,6 +83,10 @@ class SampledTargets:
     def kept(self) -> str:
         return f"draws from {self.size} symbols at T={self.temperature:g}"
 
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        return (self.temperature,)
+
     def refuses(self, divergence: Divergence, temperature: float) -> str | None:
         """Refuses all divergences but `kl`, and all temperatures but that of the draws."""
         if divergence is not kl:

@@ -13,6 +13,7 @@ from limbeck.objective import Needs
 from limbeck.recordings.form import refuse_unanswered
 from limbeck.recordings.manifest import refuse_other
 from limbeck.recordings.store import Recording, digest_of
+from limbeck.records import Panel
 from limbeck.signals import Batch, Signals
 
 
@@ -53,6 +54,14 @@ class RecordedTeacher:
     def bytes(self) -> int:
         """Size of the recorded answers on disk, in bytes."""
         return self.recording.bytes
+
+    def lost(self, needs: Needs) -> dict[str, Panel]:
+        """A table of how far what was kept is from all logits at what is asked; none where nothing was lost."""
+        fidelity = self.recording.manifest.fidelity
+        if fidelity is None or not needs.soft:
+            return {}
+        name = f"kept-{self.fingerprint[:8]}"
+        return {name: fidelity.panel(name, self.name, needs.soft)}
 
     def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
         """Refuses rows or an augmentation that are not the recorded ones.

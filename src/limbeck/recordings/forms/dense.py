@@ -30,7 +30,7 @@ class Dense:
     def __post_init__(self) -> None:
         refuse_unknown("dense", self.precision)
 
-    def settled(self, needs: Needs) -> "Dense":
+    def settled(self, needs: Needs, positions: bool) -> "Dense":
         """Nothing is left open."""
         return self
 

@@ -36,7 +36,7 @@ class Hidden:
     def __post_init__(self) -> None:
         refuse_unknown("hidden", self.precision)
 
-    def settled(self, needs: Needs) -> "Hidden":
+    def settled(self, needs: Needs, positions: bool) -> "Hidden":
         """Nothing is left open."""
         return self
 

@@ -49,7 +49,7 @@ class Sampled:
         if said is not None and not (type(said) in (int, float) and 0 < said < math.inf):
             raise RecipeError(f"sampled has temperature={said!r}", expected="a number above 0")
 
-    def settled(self, needs: Needs) -> "Sampled":
+    def settled(self, needs: Needs, positions: bool) -> "Sampled":
         """With the temperature that will be asked at, 1 where there are several or none; others are refused later."""
         wanted = {temperature for _, temperature in needs.soft}
         only = next(iter(wanted)) if len(wanted) == 1 else 1.0

@@ -20,6 +20,7 @@ from limbeck.targets.topk import TopKTargets
 
 _SYMBOLS, _LOGITS, _TAILS = "symbols", "logits", "tails"
 _SIZE, _TABLE, _POSITIONS = "size", "table", "positions"
+_AUTO = "auto"
 _PACKED: tuple[log_probs.Precision, ...] = ("float32", "float16", "bfloat16", "companded")
 
 
@@ -34,16 +35,17 @@ class TopK:
     Args:
         k: How many, from 1 to the number of symbols.
         temperatures: Those that will be asked at; left out, those of the objective.
-        precision: Of the kept logits: as `dense` keeps them, `float16` unless said otherwise. In packed rows also
-            `companded`: a step of 1/64 in the root of the distance to the largest, about 8 bits.
+        precision: Of the kept logits: as `dense` keeps them, and in packed rows also `companded`: a step of 1/64 in the
+            root of the distance to the largest, about 8 bits. `auto` is float16, and companded in packed rows, whose
+            rounding is little beside what the symbols that are not kept would have said (docs/benchmarks.md).
     """
 
     k: int = 64
     temperatures: tuple[float, ...] = ()
-    precision: str = "float16"
+    precision: str = _AUTO
 
     def __post_init__(self) -> None:
-        refuse_unknown("topk", self.precision, tuple(dict.fromkeys((*PRECISIONS, *_PACKED))))
+        refuse_unknown("topk", self.precision, tuple(dict.fromkeys((_AUTO, *PRECISIONS, *_PACKED))))
         if self.k < 1:
             raise RecipeError(f"topk has k={self.k}", expected="a whole number of symbols, at least 1")
         said = self.temperatures
@@ -52,10 +54,13 @@ class TopK:
                 f"topk has temperatures={said!r}", expected="numbers above 0 in brackets, such as (1, 4) or (4,)"
             )
 
-    def settled(self, needs: Needs) -> "TopK":
-        """With the temperatures of the divergences that will be asked for, or 1 where there are none."""
+    def settled(self, needs: Needs, positions: bool) -> "TopK":
+        """With the temperatures of the divergences that will be asked for, 1 where there are none, and a precision."""
         wanted = self.temperatures or tuple({temperature for _, temperature in needs.soft}) or (1.0,)
-        return replace(self, temperatures=tuple(sorted(map(float, wanted))))
+        precision = self.precision
+        if precision == _AUTO:
+            precision = "companded" if positions else "float16"
+        return replace(self, temperatures=tuple(sorted(map(float, wanted))), precision=precision)
 
     def layers(self) -> frozenset[str]:
         """No layer is needed."""
