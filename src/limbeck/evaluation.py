@@ -9,15 +9,21 @@ from torch import Tensor, nn
 
 from limbeck.data.loader import in_order
 from limbeck.data.rows import Rows
+from limbeck.errors import TeacherError
 from limbeck.measures.complexity import cost
 from limbeck.model import Model, answering
 from limbeck.records import Scores
-from limbeck.signals import Batch
+from limbeck.signals import Batch, Signals
+from limbeck.taps import listen
 from limbeck.targets.protocol import without_logits
-from limbeck.task import Task
+from limbeck.task import Digests, Task
 from limbeck.teachers.protocol import Teacher
 
 _CPU = torch.device("cpu")
+
+# Where outputs are digested: positions a model is asked about at once, and positions whose outputs exist at once.
+POSITIONS = 8192
+SLICE = 256
 
 
 @dataclass(frozen=True)
@@ -35,19 +41,78 @@ class Answers:
 
 @torch.no_grad()
 def collect(
-    answer: Callable[[Batch], Tensor], rows: Rows, task: Task, *, batch_size: int, device: torch.device
+    ask: Callable[[Batch], Signals],
+    rows: Rows,
+    task: Task,
+    *,
+    batch_size: int,
+    device: torch.device,
+    teacher: Answers | None = None,
 ) -> Answers:
-    """Asks for every row once, in order, unaugmented."""
-    outputs, labels, known = [], [], []
-    for batch in in_order(rows, task, batch_size=batch_size):
-        outputs.append(answer(batch.to(device)).float().cpu())
+    """Asks for every row once, in order, unaugmented.
+
+    Args:
+        ask: From a batch to what is said about it.
+        rows: Any split.
+        task: Gives batches their meaning; where it digests outputs, digests are collected in their place.
+        batch_size: Rows asked at once; fewer where a row has many positions.
+        device: Where batches go.
+        teacher: Answers to the same rows, for digests.
+
+    Raises:
+        TeacherError: When something else than outputs was said.
+    """
+    outputs: list[Tensor] = []
+    labels: list[Tensor] = []
+    known: list[Tensor] = []
+    spoke: list[Tensor] = []
+    size = batch_size if not isinstance(task, Digests) else max(1, POSITIONS // max(1, rows.known[:1].numel()))
+    for batch in in_order(rows, task, batch_size=size):
+        start = sum(len(part) for part in labels)
+        beside = None if teacher is None else teacher.outputs[start : start + len(batch)]
+        said = ask(batch.to(device))
+        outputs.append(_outputs(said, batch, task, beside).float().cpu())
         labels.append(torch.zeros(batch.known.shape, dtype=torch.int64) if batch.labels is None else batch.labels.cpu())
         known.append(batch.known.cpu())
-    return Answers(torch.cat(outputs), torch.cat(labels), torch.cat(known))
+        if said.said is not None:
+            spoke.append(said.said.cpu())
+    answered = torch.cat(spoke) if spoke else None
+    there = torch.cat(known)
+    if answered is not None:
+        there = there & answered.view(-1, *[1] * (there.ndim - 1))
+    return Answers(torch.cat(outputs), torch.cat(labels), there, answered)
+
+
+def _outputs(said: Signals, batch: Batch, task: Task, teacher: Tensor | None) -> Tensor:
+    """All outputs about a batch, or their digests."""
+    if said.outputs is None:
+        raise without_logits("there are no dense logits to be scored by", said.targets)
+    if not isinstance(task, Digests):
+        return said.of_logits(lambda logits: (logits,))[0]
+    places = batch.known.nonzero(as_tuple=True)
+    assert batch.labels is not None
+    whole: Tensor | None = None
+    # Where nothing is known, an empty slice tells how wide a digest is.
+    for start in range(0, max(1, len(places[0])), SLICE):
+        at = tuple(place[start : start + SLICE] for place in places)
+        here = tuple(place.cpu() for place in at)
+        beside = None if teacher is None else teacher[here]
+        digest = task.digest(said.logits_at(at), batch.labels[at], beside).cpu()
+        if whole is None:
+            whole = digest.new_zeros(*batch.known.shape, digest.shape[-1])
+        whole[here] = digest
+    assert whole is not None
+    return whole
 
 
 def answers(
-    model: nn.Module, rows: Rows, task: Task, *, batch_size: int = 512, device: torch.device | None = None
+    model: nn.Module,
+    rows: Rows,
+    task: Task,
+    *,
+    batch_size: int = 512,
+    device: torch.device | None = None,
+    teacher: Answers | None = None,
 ) -> Answers:
     """A model's answers in eval mode; its mode is put back.
 
@@ -57,10 +122,15 @@ def answers(
         task: Gives batches their meaning.
         batch_size: Rows asked at once.
         device: Where the model is; by default where its first parameter is.
+        teacher: Its teacher's answers to the same rows, for a task that keeps digests.
     """
     where = device or next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+    def ask(batch: Batch) -> Signals:
+        return listen(model, batch.inputs) if isinstance(model, Model) else Signals.dense(model(batch.inputs))
+
     with answering(model):
-        return collect(lambda batch: model(batch.inputs), rows, task, batch_size=batch_size, device=where)
+        return collect(ask, rows, task, batch_size=batch_size, device=where, teacher=teacher)
 
 
 def teacher_answers(
@@ -71,22 +141,11 @@ def teacher_answers(
     Raises:
         TeacherError: When it has none for these rows: a recording answers only what was recorded.
     """
-    spoke: list[Tensor] = []
-
-    def said(batch: Batch) -> Tensor:
-        heard = teacher.signals(batch)
-        if heard.logits is None:
-            raise without_logits(f"{teacher.name} gives no dense logits to be scored by", heard.targets)
-        if heard.said is not None:
-            spoke.append(heard.said.cpu())
-        return heard.logits
-
-    found = collect(said, rows, task, batch_size=batch_size, device=device or torch.device("cpu"))
-    if not spoke:
-        return found
-    answered = torch.cat(spoke)
-    known = found.known & answered.view(-1, *[1] * (found.known.ndim - 1))
-    return Answers(found.outputs, found.labels, known, answered)
+    where = device or torch.device("cpu")
+    try:
+        return collect(teacher.signals, rows, task, batch_size=batch_size, device=where)
+    except TeacherError as error:
+        raise type(error)(f"{teacher.name}: {error.happened}", expected=error.expected, remedy=error.remedy) from error
 
 
 def likeness(said: Answers, teacher: Answers, task: Task) -> dict[str, float]:
@@ -110,7 +169,9 @@ def baseline_scores(rows: Rows, task: Task, classes: Sequence[str], *, batch_siz
     """What the task's answer without any learning scores, such as the last reading said again; None without one."""
     if not task.baseline_name:
         return None
-    said = collect(lambda batch: task.baseline(batch.inputs), rows, task, batch_size=batch_size, device=_CPU)
+    said = collect(
+        lambda batch: Signals.dense(task.baseline(batch.inputs)), rows, task, batch_size=batch_size, device=_CPU
+    )
     return score(said, task, classes, panels=False)
 
 
@@ -138,6 +199,7 @@ def evaluate(
         `limbeck.measures.latency`.
     """
     beside = None if teacher is None else answers(teacher, rows, task, batch_size=batch_size)
-    scores = score(answers(model, rows, task, batch_size=batch_size), task, classes, teacher=beside)
+    said = answers(model, rows, task, batch_size=batch_size, teacher=beside)
+    scores = score(said, task, classes, teacher=beside)
     row = rows.take(torch.tensor([0])).inputs
     return Scores(scores.rows, scores.metrics, cost(model, row), scores.panels)

@@ -23,7 +23,10 @@ from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher, linear_layer
 
+BATCH = 256
 FIRST_ROWS = 32
+# What a teacher says of so many positions of long rows, such as texts, is as much as of a batch of pictures.
+POSITIONS = 8192
 
 
 def asked_of(
@@ -37,7 +40,7 @@ def asked_of(
     views: int | None = None,
     augment: Augmentation | None = None,
     augment_seed: int = 0,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     device: torch.device | None = None,
 ) -> "Asked":
     """What a recording will ask and of whom.
@@ -53,7 +56,7 @@ def asked_of(
             number must be said: as many as epochs of training show the student nothing twice.
         augment: How views are made.
         augment_seed: The seed of the augmentation.
-        batch_size: Rows the teacher answers at once.
+        batch_size: Rows the teacher answers at once; left out, 256, or fewer where a row has many positions.
         device: Where the teacher answers; the CPU when left out.
 
     Raises:
@@ -77,9 +80,14 @@ def asked_of(
         1 if views is None else views,
         augment,
         augment_seed,
-        batch_size,
+        batch_size or rows_at_once(rows, BATCH),
         where,
     )
+
+
+def rows_at_once(rows: Rows, most: int) -> int:
+    """How many rows a teacher is asked about at once: `most`, or fewer where a row has many positions."""
+    return max(1, min(most, POSITIONS // max(1, rows.known[:1].numel())))
 
 
 def views_that_fit(asked: "Asked", views: int, folder: Path) -> tuple[int, int]:
@@ -209,7 +217,7 @@ def first_look(asked: Asked) -> FirstLook:
         RecordingError: When answers kept like this could not serve the needs.
     """
     layers = asked.identity().layers
-    batch = asked.batch(0, min(FIRST_ROWS, len(asked.rows)), 0)
+    batch = asked.batch(0, min(rows_at_once(asked.rows, FIRST_ROWS), len(asked.rows)), 0)
     answer = asked.teacher.signals(batch)
     form.refuse_unusable(answer, layers)
     index = Index(asked.rows.ids.cpu()[asked.order], asked.keep.form.tables(answer, linear_layer(asked.teacher)))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
@@ -13,6 +12,7 @@ from limbeck.objective import Objective
 from limbeck.records import Finding
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
+from limbeck.targets.hidden import HiddenTargets
 from limbeck.targets.protocol import insist, without_logits
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
@@ -62,7 +62,7 @@ def check(
     dry = batch.rows(slice(0, max(DRY_ROWS, needs.rows)))
     with torch.random.fork_rng(), torch.no_grad():
         said = _student(student, dry, sorted(needs.student_layers))
-        _outputs(said.logits, (*dry.mask.shape, task.output_size(classes)), dry.mask.ndim > 1)
+        _outputs(said.outputs, (*dry.mask.shape, task.output_size(classes)), dry.mask.ndim > 1)
         heard = Signals() if teacher is None else teacher.signals(dry)
         _refuse_infinite(said, "student", ModelError)
         _refuse_infinite(heard, "teacher", TeacherError)
@@ -153,12 +153,12 @@ def _student(student: Model, dry: Batch, layers: Sequence[str]) -> Signals:
         ) from error
 
 
-def _outputs(logits: Tensor | None, expected: tuple[int, ...], by_step: bool) -> None:
-    if logits is None:
+def _outputs(shape: tuple[int, ...] | None, expected: tuple[int, ...], by_step: bool) -> None:
+    if shape is None:
         raise ModelError("the student gives no outputs", expected="logits, or numbers in the labels' unit")
-    if tuple(logits.shape) == expected:
+    if shape == expected:
         return
-    wanted, given = expected[1:], tuple(logits.shape[1:])
+    wanted, given = expected[1:], shape[1:]
     shown = str(given[0]) if len(given) == 1 else f"an array of shape {given}"
     raise ModelError(
         f"the student gives {shown} {'outputs ' if len(given) == 1 else ''}a row",
@@ -169,9 +169,10 @@ def _outputs(logits: Tensor | None, expected: tuple[int, ...], by_step: bool) ->
 
 def _refuse_infinite(signals: Signals, who: str, error: type[LimbeckError]) -> None:
     """Before the loss is blamed for them: outputs that are no numbers, of rows about which something was said."""
-    if signals.logits is None:
+    said = signals.targets.hidden if isinstance(signals.targets, HiddenTargets) else signals.logits
+    if said is None:
         return
-    outputs = signals.logits if signals.said is None else signals.logits[signals.said]
+    outputs = said if signals.said is None else said[signals.said]
     if not bool(torch.isfinite(outputs).all()):
         raise error(
             f"the {who} says NaN or infinity about the first rows",
@@ -201,11 +202,11 @@ def _targets(objective: Objective, said: Signals, heard: Signals) -> None:
             remedy="teacher: a list of two or more; each of them may be a recording",
         )
     for _, term in objective.terms():
-        if term.needs().logits and heard.logits is None:
+        if term.needs().logits and heard.outputs is None:
             raise without_logits(f"the teacher gives no dense logits, and {term!r} reads them", heard.targets)
-    if heard.logits is not None and said.logits is not None and heard.logits.shape[1:] != said.logits.shape[1:]:
+    if heard.outputs is not None and said.outputs is not None and heard.outputs[1:] != said.outputs[1:]:
         raise TeacherError(
-            f"the teacher gives outputs of shape {tuple(heard.logits.shape[1:])} a row",
-            expected=f"what the student gives: {tuple(said.logits.shape[1:])}",
+            f"the teacher gives outputs of shape {heard.outputs[1:]} a row",
+            expected=f"what the student gives: {said.outputs[1:]}",
             remedy="a teacher of the same task, or a module around it that brings its outputs into this shape",
         )

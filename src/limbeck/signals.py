@@ -173,6 +173,39 @@ class Signals:
         """Signals of a network that said what its last layer is given, and that layer, in the place of logits."""
         return cls(None, dict(features or {}), HiddenTargets(hidden, weight, bias))
 
+    @property
+    def outputs(self) -> tuple[int, ...] | None:
+        """The shape of all logits, whether they were said or can be made of hidden states; None without them."""
+        if self.logits is not None:
+            return tuple(self.logits.shape)
+        if isinstance(self.targets, HiddenTargets):
+            return (*self.targets.hidden.shape[:-1], len(self.targets.weight))
+        return None
+
+    def of_logits(
+        self, function: Callable[..., tuple[Tensor, ...]], *beside: Shaped[Tensor, "..."]
+    ) -> tuple[Tensor, ...]:
+        """What a function that takes each position by itself makes of all logits, without gradient.
+
+        Where hidden states were said, logits are made of them for some positions at a time.
+
+        Args:
+            function: From logits, and what stands beside them, to tensors with the same positions.
+            *beside: Tensors with the dimensions of the positions first.
+        """
+        if self.logits is None and isinstance(self.targets, HiddenTargets):
+            return self.targets.each(function, *beside)
+        assert self.logits is not None
+        with torch.no_grad():
+            return function(self.logits.detach(), *beside)
+
+    def logits_at(self, places: Tensor | tuple[Tensor, ...]) -> Float[Tensor, "positions classes"]:
+        """The logits at some positions; where hidden states were said, made of those there."""
+        if self.logits is None and isinstance(self.targets, HiddenTargets):
+            return self.targets.rows(places).logits
+        assert self.logits is not None
+        return self.logits[places]
+
     def rows(self, index: Tensor | slice) -> "Signals":
         """The signals for some of the rows."""
         return Signals(

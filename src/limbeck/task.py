@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from limbeck.records import Panel
 
-LabelKind = Literal["single", "several", "steps", "values"]
+LabelKind = Literal["single", "several", "steps", "values", "tokens"]
 """How labels are read, a file of `data/labels/` each: one class a row, several classes a row, one class at each step of
-a row, or numbers."""
+a row, numbers, or the next token at each position of a text."""
 
 Meaning = Literal["classes", "binary", "values", "event"]
 """What outputs stand for: logits of classes of which one is true, logits of classes that are true or not each for
 itself, numbers in the labels' unit, or the logit of an event."""
 
-LABEL_DIMENSIONS: Mapping[LabelKind, int] = {"single": 0, "several": 1, "steps": 0, "values": 1}
+LABEL_DIMENSIONS: Mapping[LabelKind, int] = {"single": 0, "several": 1, "steps": 0, "values": 1, "tokens": 0}
 """How many of the labels' last dimensions belong to one position; the others count positions."""
 
 
@@ -157,4 +157,28 @@ class SaysEvent(Protocol):
         self, labels: Float[Tensor, "*rows quantities"]
     ) -> tuple[Float[Tensor, "*rows"], Bool[Tensor, "*rows"]]:
         """Whether it happens (1 or 0), and where that is known."""
+        ...
+
+
+@runtime_checkable
+class Digests(Protocol):
+    """What a task offers whose outputs are too many to be kept until they are scored, as those over a vocabulary are.
+
+    Wherever such a task is asked about the outputs of rows (`metrics`, `likeness`, `panels`, `teacher_saw`), it gets
+    digests, which are 0 at positions whose label is not known.
+    """
+
+    def digest(
+        self,
+        outputs: Float[Tensor, "positions outputs"],
+        labels: Shaped[Tensor, "positions"],
+        teacher: Float[Tensor, "positions kept"] | None,
+    ) -> Float[Tensor, "positions kept"]:
+        """What is kept of some positions' outputs, in float32.
+
+        Args:
+            outputs: Whatever a model says there.
+            labels: All known.
+            teacher: The digests of its teacher's outputs for the same positions, where there are any.
+        """
         ...

@@ -370,7 +370,7 @@ class Workshop:
         return said
 
     def _scores(self, student: Model, judged: Answers | None) -> Scores:
-        said = answers(student, self.data.test, self.task, device=self.accelerator.device)
+        said = answers(student, self.data.test, self.task, device=self.accelerator.device, teacher=judged)
         scores = score(said, self.task, self.data.classes, teacher=judged)
         return Scores(scores.rows, scores.metrics, cost(student, self._row()), scores.panels)
 

@@ -8,9 +8,16 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+LEAST = 3
+
 
 def interleaved(
-    answers: Mapping[str, Callable[[], object]], *, rounds: int = 30, calls: int = 10, warm_up: int = 5
+    answers: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 30,
+    calls: int = 10,
+    warm_up: int = 5,
+    seconds: float = 30.0,
 ) -> dict[str, dict[str, float]]:
     """Times several functions in interleaved rounds.
 
@@ -19,25 +26,35 @@ def interleaved(
         rounds: How many times all are visited, in rotating order.
         calls: Calls in a row at each visit; each is timed by itself.
         warm_up: Calls of each before the first round, not counted.
+        seconds: About how long all this may take: what answers slowly is called less often, each at least once warm
+            and three times in turns.
 
     Returns:
         For each name `latency_ms` (median) and `latency_p95_ms`, wall milliseconds a call.
     """
-    for answer in answers.values():
-        for _ in range(warm_up):
-            answer()
     names = list(answers)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    once = 0.0
+    for answer in answers.values():
+        answer()  # the first call of all may load or lay out what the others find there
+        once += _timed(answer)
+        for _ in range(min(warm_up, int(seconds / 10 / once)) - 2):
+            answer()
+    calls = max(1, min(calls, int(seconds / rounds / once)))
+    rounds = max(LEAST, min(rounds, int(seconds / calls / once)))
+    taken: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            for _ in range(calls):
-                start = time.perf_counter()
-                answers[name]()
-                seconds[name].append(time.perf_counter() - start)
+            taken[name] += [_timed(answers[name]) for _ in range(calls)]
     return {
         name: {"latency_ms": 1e3 * float(np.median(times)), "latency_p95_ms": 1e3 * float(np.quantile(times, 0.95))}
-        for name, times in seconds.items()
+        for name, times in taken.items()
     }
+
+
+def _timed(answer: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    answer()
+    return time.perf_counter() - start
 
 
 def of_models(models: Mapping[str, nn.Module], row: Shaped[Tensor, "1 ..."]) -> dict[str, dict[str, float]]:

@@ -96,7 +96,7 @@ def _sure(probability: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _bins(said: Tensor, happened: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean probability, share that happened, and rows of each of the 15 bins; an empty bin has zeros."""
     edges = torch.linspace(0, 1, _BINS + 1, dtype=said.dtype)[1:-1]
-    number = torch.bucketize(said, edges)
+    number = torch.bucketize(said.contiguous(), edges)
     counts = torch.bincount(number, minlength=_BINS).double()
     filled = counts.clamp(min=1)
     sure = torch.bincount(number, weights=said.double(), minlength=_BINS) / filled

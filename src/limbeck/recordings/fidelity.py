@@ -72,12 +72,12 @@ def measured(kept: SoftTargets, said: Signals, asked: Iterable[tuple[Divergence,
         said: The answers they were made of, with their logits.
         asked: Divergences and temperatures that will be asked for.
     """
-    assert said.logits is not None
-    logits = said.logits.detach().cpu()
-    if isinstance(kept, DenseTargets) and torch.equal(kept.logits, logits):
+    assert said.outputs is not None
+    places = _places(said.outputs, said.said)
+    logits, here = said.logits_at(places.nonzero(as_tuple=True)).detach().cpu(), kept.rows(places)
+    if isinstance(here, DenseTargets) and torch.equal(here.logits, logits):
         return None
-    places = _places(logits, said.said)
-    teacher, here = logits[places].double(), kept.rows(places)
+    teacher = logits.double()
     wanted = {(divergence.__name__, temperature): divergence for divergence, temperature in asked}
     wanted |= {(kl.__name__, temperature): kl for temperature in kept.temperatures}
     if not len(teacher) or not wanted:
@@ -89,13 +89,13 @@ def measured(kept: SoftTargets, said: Signals, asked: Iterable[tuple[Divergence,
     return Fidelity(len(teacher), tuple(map(_rounded, found)))
 
 
-def _places(logits: Float[Tensor, "*rows classes"], said: Bool[Tensor, " rows"] | None) -> Bool[Tensor, "*rows"]:
+def _places(shape: tuple[int, ...], said: Bool[Tensor, " rows"] | None) -> Bool[Tensor, "*rows"]:
     """Which answers are measured: evenly spread over those that were given, as many as their logits leave room for."""
-    given = torch.ones(logits.shape[:-1], dtype=torch.bool)
+    given = torch.ones(shape[:-1], dtype=torch.bool)
     if said is not None:
         given[~said.cpu()] = False
     there = given.flatten().nonzero().squeeze(1)
-    count = min(len(there), max(1, _NUMBERS // logits.shape[-1]))
+    count = min(len(there), max(1, _NUMBERS // shape[-1]))
     chosen = torch.zeros(given.numel(), dtype=torch.bool)
     chosen[there[torch.linspace(0, len(there) - 1, count).long()]] = True
     return chosen.view(given.shape)
@@ -109,5 +109,7 @@ def _student(teacher: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows clas
 
 
 def _rounded(distance: Distance) -> Distance:
-    numbers = {word: float(f"{getattr(distance, word):.5g}") for word in ("dense", "kept", "gradient", "cosine")}
-    return replace(distance, **numbers)
+    dense, kept, gradient, cosine = (
+        float(f"{number:.5g}") for number in (distance.dense, distance.kept, distance.gradient, distance.cosine)
+    )
+    return replace(distance, dense=dense, kept=kept, gradient=gradient, cosine=cosine)

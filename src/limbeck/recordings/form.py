@@ -27,6 +27,7 @@ from limbeck.recordings import forms
 from limbeck.recordings.columns import Column, Stored
 from limbeck.recordings.forms.features import Features
 from limbeck.signals import Batch, Signals
+from limbeck.targets.hidden import HiddenTargets
 from limbeck.targets.protocol import SoftTargets
 
 SAID = "said"
@@ -184,7 +185,7 @@ def refuse_unusable(signals: Signals, layers: tuple[str, ...]) -> None:
     Raises:
         TeacherError: Which.
     """
-    if signals.logits is None:
+    if signals.outputs is None:
         raise TeacherError(
             "the teacher said no dense logits",
             expected="a teacher that says all its logits",
@@ -193,7 +194,8 @@ def refuse_unusable(signals: Signals, layers: tuple[str, ...]) -> None:
     missing = [layer for layer in layers if layer not in signals.features]
     if missing:
         raise TeacherError(f"the teacher said nothing of its layer {missing[0]!r}", expected="the features asked for")
-    for name, tensor in {"logits": signals.logits, **{layer: signals.features[layer] for layer in layers}}.items():
+    said = {"logits": signals.logits} if isinstance(signals.logits, Tensor) else {"hidden states": _hidden(signals)}
+    for name, tensor in {**said, **{layer: signals.features[layer] for layer in layers}}.items():
         # Minus infinity is the logit of an impossible class; the others would spoil every student trained on them.
         if bool((tensor.isnan() | tensor.isposinf()).any()):
             raise TeacherError(
@@ -201,6 +203,11 @@ def refuse_unusable(signals: Signals, layers: tuple[str, ...]) -> None:
                 expected="finite numbers",
                 remedy="look at the teacher's weights and input transform; a half-precision teacher may overflow",
             )
+
+
+def _hidden(signals: Signals) -> Tensor:
+    assert isinstance(signals.targets, HiddenTargets)
+    return signals.targets.hidden
 
 
 def _part(term: Term, text: str) -> Form | Features:

@@ -3,12 +3,12 @@
 The logits are computed when they are asked for, some rows at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
@@ -85,6 +85,20 @@ class HiddenTargets:
         bias = None if self.bias is None else self.bias.to(device)
         hidden = self.hidden.to(device, non_blocking=True)
         return HiddenTargets(hidden, self.weight.to(device), bias)
+
+    @torch.no_grad()
+    def each(self, function: Callable[..., tuple[Tensor, ...]], *beside: Shaped[Tensor, "..."]) -> tuple[Tensor, ...]:
+        """What a function that takes each row by itself makes of all logits, of which some rows' exist at a time.
+
+        Args:
+            function: From logits (rows, classes), and what stands beside these rows, to tensors with a row for each.
+            *beside: Tensors with the dimensions of the rows first.
+        """
+        rows = self.hidden.shape[:-1]
+        flat = replace(self, hidden=self.hidden.detach().flatten(0, -2))
+        others = [tensor.flatten(0, len(rows) - 1) for tensor in beside]
+        found = [function(flat.rows(at).logits, *(tensor[at] for tensor in others)) for at in flat.chunks()]
+        return tuple(torch.cat(parts).unflatten(0, rows) for parts in zip(*found, strict=True))
 
     def chunks(self) -> Iterator[slice]:
         """Rows that are computed together, for hidden states of one dimension of rows."""

@@ -292,11 +292,12 @@ class Trainer:
     def _validate(self, done: int) -> None:
         lesson = self.lesson
         model = self.model if self.average is None else self.average.module
-        said = answers(model, lesson.valid, lesson.task, device=self.accelerator.device)
+        theirs = lesson.valid_teacher
+        said = answers(model, lesson.valid, lesson.task, device=self.accelerator.device, teacher=theirs)
         metrics = lesson.task.metrics(said.outputs, said.labels, said.known)
         facts: dict[str, Any] = {"metrics": metrics}
-        if lesson.valid_teacher is not None:
-            facts["likeness"] = finite(likeness(said, lesson.valid_teacher, lesson.task))
+        if theirs is not None:
+            facts["likeness"] = finite(likeness(said, theirs, lesson.task))
         self.journal.write("valid", done, done / self.plan.steps_per_epoch, **facts)
         value = self._selected(metrics)
         better = value > self.best_value if lesson.task.higher_is_better else value < self.best_value

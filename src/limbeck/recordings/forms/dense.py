@@ -44,8 +44,8 @@ class Dense:
 
     def pack(self, signals: Signals, batch: Batch, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
         """The logits."""
-        assert signals.logits is not None
-        return {_LOGITS: kept_in(self.precision, signals.logits, "the logits")}
+        (logits,) = signals.of_logits(lambda logits: (logits,))
+        return {_LOGITS: kept_in(self.precision, logits, "the logits")}
 
     def unpack(
         self, kept: Mapping[str, Stored], tables: Mapping[str, Tensor], dense: bool

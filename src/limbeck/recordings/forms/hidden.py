@@ -52,8 +52,7 @@ class Hidden:
         """
         weight, bias = linear(self.head)
         found = {_WEIGHT: weight.cpu()} | ({} if bias is None else {_BIAS: bias.cpu()})
-        hidden, logits = signals.features[self.layer], signals.logits
-        assert logits is not None
+        hidden, (logits,) = signals.features[self.layer], signals.of_logits(lambda logits: (logits,))
         if hidden.shape[-1] != weight.shape[1]:
             raise self._other_than(
                 f"gives {tuple(hidden.shape[1:])} a row, and the head reads {weight.shape[1]} numbers"

@@ -61,33 +61,39 @@ class Sampled:
 
     def tables(self, signals: Signals, linear: object) -> dict[str, Tensor]:
         """The number of symbols in all; for packed rows also which symbols are likely."""
-        assert signals.logits is not None
-        logits, size = signals.logits.detach().cpu(), signals.logits.shape[-1]
-        if logits.ndim == 2:
+        assert signals.outputs is not None
+        _, *positions, size = signals.outputs
+        if not positions:
             return {_SIZE: torch.tensor(size)}
-        likely = logits.topk(min(_COUNTED, size), dim=-1).indices.numpy().astype("uint32")
-        ranking = bytearray(Ranking.counted(likely, size).to_bytes())
+        (likely,) = signals.of_logits(lambda logits: (logits.topk(min(_COUNTED, size), dim=-1).indices,))
+        ranking = bytearray(Ranking.counted(likely.cpu().numpy().astype("uint32"), size).to_bytes())
         return {
             _SIZE: torch.tensor(size),
             _RANKING: torch.frombuffer(ranking, dtype=torch.uint8),
-            _POSITIONS: torch.tensor(logits.shape[1:-1]),
+            _POSITIONS: torch.tensor(positions),
         }
 
     def pack(self, signals: Signals, batch: Batch, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
         """The different symbols drawn, how often (0 for what fills up), and the entropy; or a block for each row."""
-        assert signals.logits is not None and self.temperature is not None
-        logits = signals.logits.detach().cpu()
+        assert signals.outputs is not None and self.temperature is not None
+        rows, size = signals.outputs[:-1], signals.outputs[-1]
         view = int(batch.views[0]) if len(batch) else 0
-        positions = math.prod(logits.shape[1:-1])
         draw = Draw.of(batch.ids.cpu(), self.seed, view, "sampled")
-        uniforms = draw.uniforms(positions, self.draws).reshape(*logits.shape[:-1], self.draws)
-        found = SampledTargets.of(logits, uniforms, self.temperature)
+        uniforms = draw.uniforms(math.prod(rows[1:]), self.draws).reshape(*rows, self.draws)
+        temperature = self.temperature
+
+        def drawn(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, ...]:
+            found = SampledTargets.of(logits.cpu(), uniforms, temperature)
+            room = (0, self.draws - found.symbols.shape[-1])
+            return pad(found.symbols, room), pad(found.counts, room), found.entropy
+
+        symbols, counts, entropy = signals.of_logits(drawn, uniforms)
+        found = SampledTargets(symbols, counts, entropy, temperature, size)
         if _RANKING in tables:
             return {_DRAWS: self._packed(found, _ranking(tables[_RANKING].numpy().tobytes()))}
-        room = (0, self.draws - found.symbols.shape[-1])
         return {
-            _SYMBOLS: whole_numbers(pad(found.symbols, room), found.size),
-            _COUNTS: pad(found.counts, room).to(torch.uint8),
+            _SYMBOLS: whole_numbers(found.symbols, found.size),
+            _COUNTS: found.counts.to(torch.uint8),
             _ENTROPY: found.entropy.float(),
         }
 

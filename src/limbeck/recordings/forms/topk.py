@@ -72,8 +72,9 @@ class TopK:
         Raises:
             RecordingError: When there are not so many symbols, or rows of this kind cannot be kept in this precision.
         """
-        assert signals.logits is not None
-        size, packed = signals.logits.shape[-1], signals.logits.ndim > 2
+        assert signals.outputs is not None
+        _, *positions, size = signals.outputs
+        packed = bool(positions)
         if self.k > size:
             raise RecordingError(
                 f"topk(k={self.k}) was asked of a teacher with {size} logits", remedy=f"keep: dense, or k below {size}"
@@ -92,7 +93,7 @@ class TopK:
         return {
             _SIZE: torch.tensor(size),
             _TABLE: torch.frombuffer(bytearray(table), dtype=torch.uint8),
-            _POSITIONS: torch.tensor(signals.logits.shape[1:-1]),
+            _POSITIONS: torch.tensor(positions),
         }
 
     def pack(self, signals: Signals, batch: Batch, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
@@ -115,9 +116,14 @@ class TopK:
 
     def _largest(self, signals: Signals) -> TopKTargets:
         """What is kept; relative to the largest, half a precision has its digits where the probability is."""
-        assert signals.logits is not None
-        logits = signals.logits.detach().cpu()
-        return TopKTargets.of(logits - logits.amax(dim=-1, keepdim=True), self.k, self.temperatures)
+        assert signals.outputs is not None
+
+        def largest(logits: Tensor) -> tuple[Tensor, ...]:
+            found = TopKTargets.of(logits - logits.amax(dim=-1, keepdim=True), self.k, self.temperatures)
+            return found.symbols, found.logits, found.tails
+
+        symbols, logits, tails = (part.cpu() for part in signals.of_logits(largest))
+        return TopKTargets(symbols, logits, tails, self.temperatures, signals.outputs[-1])
 
     def _packed(self, found: TopKTargets, tables: Mapping[str, Tensor]) -> dict[str, Stored]:
         table = _table(tables[_TABLE].numpy().tobytes())

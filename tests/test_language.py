@@ -1,0 +1,138 @@
+"""The language task: digests of positions say what all logits would have said."""
+
+import math
+
+import pytest
+import torch
+from method_cases import same
+from torch import Tensor, nn
+
+from limbeck.catalog.tasks import task
+from limbeck.data.rows import TensorRows
+from limbeck.divergences import kl
+from limbeck.evaluation import answers, evaluate
+from limbeck.model import Model
+from limbeck.targets.topk import TopKTargets
+from limbeck.tasks.language import readable
+
+TOKENS, ROWS, LENGTH = 97, 5, 33
+
+
+class Small(nn.Module):
+    """A network that says hidden states: what a token and the one before it were."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.table = nn.Parameter(torch.randn(TOKENS, 12, generator=self.generator))
+        self.head = nn.Linear(12, TOKENS)
+        for parameter in self.head.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=self.generator)
+
+    def hidden(self, inputs: Tensor) -> Tensor:
+        said = self.table[inputs[:, 0].long()]
+        return torch.cat([said[:, :1], said[:, 1:] + 0.5 * said[:, :-1]], dim=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.hidden(inputs))
+
+
+class AllAtOnce(nn.Module):
+    """The same network without a head to stop before."""
+
+    def __init__(self, network: Small) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.network(inputs)
+
+
+def texts() -> TensorRows:
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randint(TOKENS, (ROWS, LENGTH), generator=generator)
+    known = torch.rand(ROWS, LENGTH, generator=generator) > 0.4
+    known[2] = False
+    labels = torch.where(known, tokens.roll(-1, 1), -1)
+    return TensorRows(torch.stack([tokens, known.long()], dim=1), labels, known, torch.arange(ROWS))
+
+
+CLASSES = tuple(f"t{number}" for number in range(TOKENS))
+
+
+def test_scores_from_digests_are_those_of_all_logits() -> None:
+    rows, judge = texts(), task("language")
+    student, teacher = (Model(Small(seed)) for seed in (1, 2))
+    with torch.no_grad():
+        ours, theirs = (model(rows.inputs)[rows.known].double() for model in (student, teacher))
+    assert rows.labels is not None
+    truth = rows.labels[rows.known]
+    found = evaluate(student, rows, judge, CLASSES, teacher=teacher).metrics
+    said = ours.log_softmax(-1)
+    nll = -said.gather(-1, truth[:, None]).mean()
+    right = said.argmax(-1) == truth
+    expected = {
+        "nll": float(nll),
+        "perplexity": math.exp(nll),
+        "accuracy": float(right.double().mean()),
+        "entropy": float(-(said.exp() * said).sum(-1).mean()),
+        "agreement": float((said.argmax(-1) == theirs.argmax(-1)).double().mean()),
+        "kl": float(TopKTargets.of(theirs, 64).divergence(kl, ours, 1.0).mean()),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+    sure = said.exp().amax(-1)
+    bins = torch.bucketize(sure, torch.linspace(0, 1, 16, dtype=torch.float64)[1:-1])
+    gaps = [float((sure[bins == each] - right[bins == each].double()).sum().abs()) for each in range(15)]
+    assert found["ece"] == pytest.approx(sum(gaps) / len(sure), rel=1e-4)
+    # A lower bound of what all symbols would say, and close to it where 64 of 97 are kept.
+    whole = float(kl(theirs.log_softmax(-1), said).mean())
+    assert 0.9 * whole < found["kl"] < whole
+
+
+def test_a_network_with_a_head_is_scored_as_the_same_without_one_and_in_slices_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, judge, network = texts(), task("language"), Small(1)
+    whole = answers(AllAtOnce(network), rows, judge)
+    for positions, slices in ((LENGTH, 7), (2 * LENGTH, 1), (8192, 256)):
+        monkeypatch.setattr("limbeck.evaluation.POSITIONS", positions)
+        monkeypatch.setattr("limbeck.evaluation.SLICE", slices)
+        found = answers(Model(network), rows, judge)
+        same(found.outputs, whole.outputs, 1e-5)
+        assert torch.equal(found.known, rows.known)
+        assert not bool(found.outputs[~rows.known].any())
+
+
+def test_a_vocabulary_below_what_is_kept_and_a_teacher_that_is_equal() -> None:
+    judge = task("language")
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    logits[:, 2] = -torch.inf  # a padded symbol
+    labels = torch.tensor([0, 1, 3, 4, 0, 1])
+    theirs = judge.digest(logits, labels, None)  # type: ignore[attr-defined]
+    ours = judge.digest(logits, labels, theirs)  # type: ignore[attr-defined]
+    assert bool(torch.isfinite(ours[:, :5]).all())
+    same(ours[:, 4], torch.zeros(6), 1e-6)
+    assert judge.likeness(ours[None], theirs[None])["agreement"] == 1
+
+
+def test_the_places_where_the_teacher_wavered_are_shown_with_their_text() -> None:
+    rows, judge = texts(), task("language")
+    said = answers(Model(Small(2)), rows, judge)
+    panel = judge.teacher_saw(rows.inputs, said.outputs, said.labels, said.known, CLASSES, 1.0)
+    assert len(panel.data["rows"]) == ROWS - 1  # of one row nothing is known
+    entropy = torch.where(said.known, said.outputs[..., 3], -1.0)
+    row, place = divmod(int(entropy.argmax()), LENGTH)
+    text, following, likely = panel.data["rows"][0]
+    assert text.endswith(f"t{int(rows.inputs[row, 0, place])}")
+    assert following == f"t{int(said.labels[row, place])}"
+    best = int(said.outputs[row, place, 1])
+    assert likely.startswith(f"'t{best}' {float(said.outputs[row, place, 2]):.0%}")
+    first, *_ = judge.panels(said.outputs, said.labels, said.known, CLASSES)[1].data["rows"]
+    assert first[0] == "1 to 16"
+    there = said.known[:, :16]
+    assert first[1:] == pytest.approx([float(said.outputs[:, :16, 0][there].mean()), int(there.sum())])
+
+
+def test_marks_of_vocabularies_are_read() -> None:
+    assert [readable(token) for token in ("Ġthe", "Ċ", "▁a", "b")] == [" the", "\n", " a", "b"]
