@@ -32,7 +32,7 @@ from limbeck.targets.distance import distances
 from limbeck.targets.topk import TopKTargets
 from limbeck.tasks.classification import Classification
 
-KEPT = ((64, "float32"), (64, "float16"), (64, "bfloat16"), (64, "companded"), (72, "companded"))
+PRECISIONS = ("float32", "float16", "bfloat16", "companded")
 PIECE = 64
 
 
@@ -56,10 +56,10 @@ def said_by_model(rows: int, skipped: int) -> tuple[Tensor, Tensor]:
     return torch.cat([each.logits for each in answers]), torch.cat(early)
 
 
-def measured(teacher: Tensor, students: dict[str, Tensor], k: int, precision: str) -> dict[str, Any]:
+def measured(teacher: Tensor, students: dict[str, Tensor], precision: str) -> dict[str, Any]:
     """Bytes a position, and for each student and temperature the distance of value and gradient from all logits."""
     half = len(teacher) // 2
-    form = TopK(k, TEMPERATURES, precision)
+    form = TopK(64, TEMPERATURES, precision)
     tables = form.tables(Signals.dense(teacher[:half]), None)
     rows = teacher[half:]
     batch = Batch.of(torch.zeros(len(rows), 1), None, Classification())
@@ -71,7 +71,7 @@ def measured(teacher: Tensor, students: dict[str, Tensor], k: int, precision: st
     _, targets = form.unpack(kept, tables, False)
     assert isinstance(targets, TopKTargets)
     found = {name: distances_of(targets, rows, said[half:]) for name, said in students.items()}
-    return {"k": k, "precision": precision, "bytes": bytes_a_token, "parts": sizes, "students": found}
+    return {"precision": precision, "bytes": bytes_a_token, "parts": sizes, "students": found}
 
 
 def distances_of(targets: TopKTargets, teacher: Tensor, student: Tensor) -> list[dict[str, float]]:
@@ -108,14 +108,13 @@ def main() -> None:
     teacher, early = said_by_model(options.rows, options.skipped)
     noise = torch.randn(teacher.shape, generator=torch.Generator().manual_seed(0))
     students = {"noise of a nat": teacher + noise, f"{options.skipped} layers less": early}
-    lines = [measured(teacher, students, *kept) for kept in KEPT]
-    shown = Grid("k", "precision", "bytes", "student", "T", "dense", "kept", "off", "gradient", "cosine")
+    lines = [measured(teacher, students, precision) for precision in PRECISIONS]
+    shown = Grid("precision", "bytes", "student", "T", "dense", "kept", "off", "gradient", "cosine")
     for line in lines:
         for student, found in line["students"].items():
             for each in found:
                 cells = [f"{each[word]:.6f}" for word in ("dense", "kept", "off", "gradient", "cosine")]
                 shown.add_row(
-                    str(line["k"]),
                     line["precision"],
                     f"{line['bytes']:.1f}",
                     student,
