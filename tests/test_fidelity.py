@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_recordings import Wanted, bytes_of, pieces
 from small_runs import small
+from test_diagnosis import Hearing
 from test_recorded_targets import speaking
 from torch import Tensor
 
@@ -221,15 +222,11 @@ def test_a_run_states_it_and_so_do_record_and_verify(
     good_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = small(
-        good_run,
-        tmp_path / "run",
-        objective="kd(temperature=2)",
-        record=1,
-        keep="topk(k=3)",
-        budget="2 steps",
-        control=False,
-    )
+    hearing = Hearing()
+    words: dict[str, Any] = {"objective": "kd(temperature=2)", "record": 1, "keep": "topk(k=3)", "control": False}
+    run = small(good_run, tmp_path / "run", budget="2 steps", progress=hearing, **words)
+    settled = "keep: topk(k=3) is topk(k=3, temperatures=(2.0,), precision='float16')"
+    assert [message for message in hearing.said if message.startswith(settled)]
     (place,) = (run.folder / "recording").iterdir()
     fidelity = read_manifest(place).fidelity
     assert isinstance(fidelity, Fidelity)

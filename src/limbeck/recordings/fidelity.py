@@ -109,7 +109,13 @@ def _student(teacher: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows clas
 
 
 def _rounded(distance: Distance) -> Distance:
-    dense, kept, gradient, cosine = (
-        float(f"{number:.5g}") for number in (distance.dense, distance.kept, distance.gradient, distance.cosine)
+    def five(number: float) -> float:
+        return float(f"{number:.5g}")
+
+    return replace(
+        distance,
+        dense=five(distance.dense),
+        kept=five(distance.kept),
+        gradient=five(distance.gradient),
+        cosine=five(distance.cosine),
     )
-    return replace(distance, dense=dense, kept=kept, gradient=gradient, cosine=cosine)
