@@ -66,6 +66,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--views", type=int, nargs="+", default=[1, 4, 12], help="0 for the live teacher")
     options = parser.parse_args()
+    if not options.teacher.is_dir():
+        raise SystemExit(f"{options.teacher} is missing: limbeck chain recipes/compare-fashion.yaml --set compare=null")
     options.to.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     data = fewer(load("fashion-mnist", valid=5000), options.rows)
