@@ -128,6 +128,18 @@ with sole_writer(Path(sys.argv[1])):
         wanted.record()
 
 
+def test_a_shard_that_a_survivor_of_another_launch_writes_is_left_to_it(few: TensorRows, tmp_path: Path) -> None:
+    whole = bytes_of(Wanted(few, tmp_path / "whole").record())
+    wanted = Wanted(few, tmp_path / "r")
+    with sole_writer(wanted.to, "00001.lock"):
+        with pytest.raises(FolderInUse, match=r"the shard .*00001\.safetensors is being written by another thread"):
+            wanted.record()
+    assert (wanted.to / "00000.safetensors").exists()
+    (wanted.to / "00002.lock").write_text("what a killed writer leaves")
+    wanted.record()
+    assert bytes_of(wanted.to) == whole
+
+
 def test_a_disk_that_fills_up_keeps_the_finished_shards(few: TensorRows, tmp_path: Path, small_disk: Path) -> None:
     whole = bytes_of(Wanted(few, tmp_path / "whole").record())
     ballast = small_disk / "ballast"

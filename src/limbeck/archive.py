@@ -1,6 +1,7 @@
 """How a run's teacher is recorded: how many views of each row, in what form, and by which of the run's processes."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from limbeck.recordings.writer import Share
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
+from limbeck.training.engine import meet
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Archive:
             augment_seed=self.recipe.data.seed,
             device=self.accelerator.device,
             share=Share(self.accelerator.process_index, self.accelerator.num_processes) if several else share,
-            together=self.accelerator.wait_for_everyone if several else None,
+            together=partial(meet, self.accelerator) if several else None,
             progress=RowsDone(self.watcher, f"recording {teacher.name}"),
         )
         self.watcher.done()

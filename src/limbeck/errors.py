@@ -95,7 +95,7 @@ class StorageError(LimbeckError):
 
 
 class Interrupted(LimbeckError):
-    """Training stopped by Ctrl-C or SIGTERM after saving; the remedy is the command that resumes."""
+    """Work stopped by Ctrl-C, SIGTERM or the end of another process, after saving; the remedy is what resumes."""
 
     exit_code = 130
 

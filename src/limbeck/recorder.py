@@ -147,9 +147,11 @@ class Work:
             total = sum(place.rows for place in share.places(manifest))
             self.progress(total, total)
         for place in places:
-            self._shard(writer, place)
-            _refuse_moved(self.asked, manifest.identity.teacher)
-            writer.finish(place)
+            # The first share's process holds the folder; one of its launch may have outlived it and still be writing.
+            with sole_writer(self.folder, place.lock, f"the shard {self.folder / place.file}"):
+                self._shard(writer, place)
+                _refuse_moved(self.asked, manifest.identity.teacher)
+                writer.finish(place)
         _warn_silent(self.asked, writer.silent(), self.folder)
 
     def _shard(self, writer: Writer, place: Place) -> None:

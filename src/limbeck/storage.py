@@ -82,23 +82,28 @@ def refuse_full_disk(folder: Path, size: int) -> None:
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds a folder for one writer; the system lets go of it when the process ends, however it ends.
+def sole_writer(folder: Path, lock: str = LOCK, what: str = "") -> Iterator[None]:
+    """Holds a folder, or a part of it, for one writer; the system lets go when the process ends, however it ends.
 
     The folder is made where it is missing, and what was made for it is gone again where nothing was written.
+
+    Args:
+        folder: It, or what lies in it, is held.
+        lock: The name of the file that is locked; a part of the folder has one of its own.
+        what: What the message calls that part; the whole folder when left out.
 
     Raises:
         FolderInUse: When another process, which the message names, or another thread is writing there.
         StorageError: When the folder cannot be made.
     """
     with guarded(folder):
-        descriptor, made = _lock(folder)
+        descriptor, made = _lock(folder, lock, what or str(folder))
     try:
         yield
     finally:
         # Windows removes no file that is open; there the next writer finds it and takes it over.
         with suppress(PermissionError):
-            (folder / LOCK).unlink(missing_ok=True)
+            (folder / lock).unlink(missing_ok=True)
         os.close(descriptor)
         with suppress(OSError):  # the first that is not empty
             for place in made:
@@ -138,9 +143,9 @@ def _storage_error(error: OSError, path: Path, size: int) -> StorageError:
     )
 
 
-def _lock(folder: Path) -> tuple[int, list[Path]]:
+def _lock(folder: Path, lock: str, what: str) -> tuple[int, list[Path]]:
     """An open file that is locked, and the folders that were made for it, the innermost first."""
-    path = folder / LOCK
+    path = folder / lock
     while True:
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         try:
@@ -153,7 +158,7 @@ def _lock(folder: Path) -> tuple[int, list[Path]]:
             os.close(descriptor)
             who = "thread of this process" if holder == str(os.getpid()) else "process"
             raise FolderInUse(
-                f"{folder} is being written by another {who} (process {holder})",
+                f"{what} is being written by another {who} (process {holder})",
                 expected="one writer at a time",
                 remedy="wait until it has finished, or give another folder",
             )

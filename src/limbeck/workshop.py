@@ -44,7 +44,7 @@ from limbeck.task import Task
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
-from limbeck.training.engine import engine
+from limbeck.training.engine import engine, meet
 from limbeck.training.loop import Fit, Lesson, Trainer
 from limbeck.training.settling import plan_of, settle
 from limbeck.training.symptoms import merged
@@ -114,7 +114,7 @@ class Workshop:
     def preflight(self) -> None:
         """Finds what is wrong before anything is written or trained."""
         # Each process of a launch has looked at the folder before one of them writes to it.
-        self.accelerator.wait_for_everyone()
+        meet(self.accelerator)
         found = before_data(self.data, self.task)
         self.findings = [*found, *before_run(self.case())]
 
@@ -138,7 +138,7 @@ class Workshop:
             self.recipe = self.archive().settled(lesson.teacher, lesson.objective.needs(), self.folder)
         if self.accelerator.is_main_process:
             write_text(self.folder / runfolder.RECIPE, self.recipe.yaml())
-        self.accelerator.wait_for_everyone()
+        meet(self.accelerator)
         # Each process measured for itself, and all train by what the main one found.
         self.recipe = Recipe.read(self.folder / runfolder.RECIPE)
         self.write("running", [])
@@ -188,7 +188,7 @@ class Workshop:
         if place != self.folder and self.accelerator.is_main_process:
             for path in place.glob("*.safetensors"):
                 copy_whole(path, self.folder / path.name)
-        self.accelerator.wait_for_everyone()
+        meet(self.accelerator)
         if (teacher := self.teacher(chosen.seed)) is not None:
             # Where each seed has a teacher of its own, the one shown is the chosen seed's.
             teacher.prepare(Needs(), self.data.classes)
@@ -199,7 +199,7 @@ class Workshop:
         alone = None if chosen.control is None else _timed(chosen.control, times["control"])
         timed = replace(chosen, student=_timed(chosen.student, times["student"]), control=alone)
         self.write("finished", [timed if result is chosen else result for result in results], chosen.seed)
-        self.accelerator.wait_for_everyone()
+        meet(self.accelerator)
         return Run.open(self.folder)
 
     def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:

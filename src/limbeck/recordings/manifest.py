@@ -71,6 +71,11 @@ class Place:
         return f"{self.number:05d}.json"
 
     @property
+    def lock(self) -> str:
+        """The name of the file that whoever writes the shard has locked."""
+        return f"{self.number:05d}.lock"
+
+    @property
     def unfinished(self) -> str:
         """The name of the file that holds the rows of a shard in work."""
         return f"{self.number:05d}.unfinished"

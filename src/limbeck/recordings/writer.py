@@ -36,7 +36,7 @@ class Share:
 
 
 class Writer:
-    """Writes the shards of a share that are not finished yet. The caller holds the folder (`storage.sole_writer`).
+    """Writes the shards of a share that are not finished yet. The caller holds the shard (`storage.sole_writer`).
 
     Args:
         folder: Where.
@@ -159,6 +159,8 @@ def conclude(folder: Path) -> bool:
     for place in manifest.places():
         (folder / place.note).unlink(missing_ok=True)
         (folder / place.unfinished).unlink(missing_ok=True)
+        # A killed writer let go of its shard, and left the file.
+        (folder / place.lock).unlink(missing_ok=True)
     return True
 
 

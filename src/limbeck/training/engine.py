@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import get_int_from_env
 
-from limbeck.errors import RecipeError
+from limbeck.errors import Interrupted, RecipeError
 from limbeck.training.trackers import refuse_missing
 
 
@@ -29,6 +29,22 @@ def main_process() -> bool:
     It reads what torchrun, accelerate or MPI left in the environment, as accelerate does when the processes meet.
     """
     return bool(get_int_from_env(["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"], 0) == 0)
+
+
+def meet(accelerator: Accelerator) -> None:
+    """Waits for the other processes of one launch, for half an hour at most (accelerate's bound).
+
+    Raises:
+        Interrupted: When another of them has ended, or none is heard of any more.
+    """
+    try:
+        accelerator.wait_for_everyone()
+    except RuntimeError as error:
+        raise Interrupted(
+            "another process of this launch has ended, or is not heard of any more",
+            expected="all processes of a launch until the work is done",
+            remedy="look what became of it, and start the same launch again; what is finished is kept",
+        ) from error
 
 
 def engine(device: str, trackers: Sequence[str], folder: Path) -> Accelerator:

@@ -27,6 +27,7 @@ from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
 from limbeck.training.checkup import Checkup
+from limbeck.training.engine import meet
 from limbeck.training.interruption import heard
 from limbeck.training.journal import Journal, finite
 from limbeck.training.plan import Plan
@@ -141,7 +142,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             checkpoint.save(self.weights_path, self.model.state_dict(), {"identity": self.identity, "fit": asdict(fit)})
             self.checkpoint_path.unlink(missing_ok=True)
-        self.accelerator.wait_for_everyone()
+        meet(self.accelerator)
         if interruption.asked:
             raise self._stopped(self.plan.steps)
         return fit
