@@ -130,7 +130,10 @@ with sole_writer(Path(sys.argv[1])):
 
 def test_a_shard_that_a_survivor_of_another_launch_writes_is_left_to_it(few: TensorRows, tmp_path: Path) -> None:
     whole = bytes_of(Wanted(few, tmp_path / "whole").record())
-    wanted = Wanted(few, tmp_path / "r")
+    wanted = Wanted(few, tmp_path / "r", progress=interrupt_at(96))
+    with pytest.raises(Interrupted):
+        wanted.record()
+    wanted.progress = None
     with sole_writer(wanted.to, "00001.lock"):
         with pytest.raises(FolderInUse, match=r"the shard .*00001\.safetensors is being written by another thread"):
             wanted.record()
