@@ -104,15 +104,15 @@ MUTATIONS = [
     ),
     Mutation(
         "mask ignored",
-        "objective.py",
-        (("torch.where(counted, value, torch.zeros_like(value)).sum() / whole", "value.sum() / whole"),),
+        "reduction.py",
+        (("torch.where(self.counted, value, torch.zeros_like(value)).sum() / self.whole", "value.sum() / self.whole"),),
         METHODS,
         "masked and labels",
     ),
     Mutation(
         "mean over all rows, not over the counted ones",
         "objective.py",
-        (("here.clamp(min=1) if counts is None", "counted.numel() if counts is None"),),
+        (("counted.sum().clamp(min=1) if counts is None", "counted.numel() if counts is None"),),
         METHODS,
         "masked and labels",
     ),

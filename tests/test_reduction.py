@@ -141,6 +141,15 @@ def test_slices_of_a_batch_sum_to_the_whole(seed: int) -> None:
         same(mine, theirs)
 
 
+def test_the_gradient_goes_with_the_upstream_one_and_may_be_asked_for_twice() -> None:
+    pair = Pair()
+    loss = objective("kd(temperature=2) + labels").loss(pair.headed(), pair.teachers()["hidden"], pair.batch)
+    once = torch.autograd.grad(loss.total, pair.leaves, retain_graph=True)
+    thrice = torch.autograd.grad(3 * loss.total, pair.leaves)
+    for one, three in zip(once, thrice, strict=True):
+        same(three, 3 * one)
+
+
 def test_a_batch_in_which_nothing_counts_has_the_loss_zero_and_no_gradient() -> None:
     pair = Pair()
     nothing = replace(pair.batch, mask=torch.zeros_like(pair.batch.mask), known=torch.zeros_like(pair.batch.known))
