@@ -140,7 +140,7 @@ MUTATIONS_OF_RECORDINGS = [
     Mutation(
         "how often a symbol was drawn is not kept",
         "recordings/forms/sampled.py",
-        (("pad(found.counts, room).to(", "pad(found.counts.clamp(max=1), room).to("),),
+        (("pad(found.counts, room), found", "pad(found.counts.clamp(max=1), room), found"),),
         FAR,
         "draws_are_as_far",
     ),

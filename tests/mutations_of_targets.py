@@ -213,7 +213,7 @@ MUTATIONS_OF_TARGETS = [
     Mutation(
         "a method reads logits that were not kept",
         "preflight.py",
-        (("if term.needs().logits and heard.logits is None:", "if False:"),),
+        (("if term.needs().logits and heard.outputs is None:", "if False:"),),
         KEPT,
         "refused_before_training and logit_mse",
     ),
