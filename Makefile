@@ -67,7 +67,7 @@ $(INSTALLED): requirements.lock pyproject.toml runtime/pyproject.toml
 	@touch $@
 
 # Without `boosting`: XGBoost brings 300 MB of CUDA libraries of its own, and its tests say that they skip.
-LOCKED_EXTRAS := data ecg onnx sklearn vision trackers
+LOCKED_EXTRAS := data ecg language onnx sklearn vision trackers
 
 lock: ## requirements.lock anew, with the newest versions that fit
 	@set -e; $(FIND_UV); $$uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -13,6 +13,7 @@ from mutations_of_responses import MUTATIONS_OF_RESPONSES
 from mutations_of_schedules import MUTATIONS_OF_SCHEDULES
 from mutations_of_targets import MUTATIONS_OF_TARGETS
 from mutations_of_tasks import MUTATIONS_OF_TASKS
+from mutations_of_text import MUTATIONS_OF_TEXT
 from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 
 ALL = [
@@ -26,6 +27,7 @@ ALL = [
     *MUTATIONS_OF_SCHEDULES,
     *MUTATIONS_OF_TARGETS,
     *MUTATIONS_OF_TASKS,
+    *MUTATIONS_OF_TEXT,
     *MUTATIONS_OF_TRANSFORMERS,
 ]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from limbeck.targets.dense import DenseTargets
 from limbeck.targets.hidden import HiddenTargets
 from limbeck.targets.protocol import SoftTargets
-from limbeck.task import LABEL_DIMENSIONS, Task
+from limbeck.task import LABEL_DIMENSIONS, UNLABELLED_COUNT, Task, counted
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,19 @@ class Batch:
 
     @classmethod
     def of(cls, inputs: Tensor, labels: Tensor | None, task: Task, *, ids: Tensor | None = None) -> "Batch":
-        """A batch for a loop of your own: every row counts, every label (where there are labels) is known."""
+        """A batch for a loop of your own: every row counts, every label (where there are labels) is known.
+
+        Of text only the positions count whose label is 0 or above.
+        """
         rows = inputs.shape[0]
         positions = (rows,) if labels is None else labels.shape[: labels.ndim - LABEL_DIMENSIONS[task.labels]]
         everything = torch.ones(positions, dtype=torch.bool, device=inputs.device)
         known = everything if labels is not None else torch.zeros_like(everything)
+        if labels is not None and not UNLABELLED_COUNT[task.labels]:
+            known = labels >= 0
         number = torch.arange(rows, device=inputs.device) if ids is None else ids
-        return cls(inputs, labels, everything, known, number, torch.zeros_like(number), task)
+        mask = everything if labels is None else counted(known, task.labels)
+        return cls(inputs, labels, mask, known, number, torch.zeros_like(number), task)
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])

@@ -19,6 +19,30 @@ itself, numbers in the labels' unit, or the logit of an event."""
 LABEL_DIMENSIONS: Mapping[LabelKind, int] = {"single": 0, "several": 1, "steps": 0, "values": 1, "tokens": 0}
 """How many of the labels' last dimensions belong to one position; the others count positions."""
 
+UNLABELLED_COUNT: Mapping[LabelKind, bool] = {
+    "single": True,
+    "several": True,
+    "steps": True,
+    "values": True,
+    "tokens": False,
+}
+"""Whether a position without a label is one to learn at from a teacher. In a text it is not: without a label are
+padding, prompts and the last token of a document, and every method sees the same positions."""
+
+OF_NAMES: Mapping[LabelKind, bool] = {
+    "single": False,
+    "several": False,
+    "steps": False,
+    "values": False,
+    "tokens": True,
+}
+"""Whether rows are made of the numbers of names, which have neither mean nor range, and no two of which are near."""
+
+
+def counted(known: Bool[Tensor, "*rows"], kind: LabelKind) -> Bool[Tensor, "*rows"]:
+    """Which positions count (the mask of a batch), given those whose label is known."""
+    return known | True if UNLABELLED_COUNT[kind] else known
+
 
 @runtime_checkable
 class Task(Protocol):

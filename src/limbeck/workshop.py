@@ -104,7 +104,7 @@ class Workshop:
             recipe = recipe.replace(objective=task.objective if recipe.teacher else "labels")
             watcher.say(f"objective: {recipe.objective} (auto, {'with' if recipe.teacher else 'without'} a teacher)")
         row = data.train.take(torch.tensor([0])).inputs
-        mean, deviation = statistics(data.train)
+        mean, deviation = statistics(data.train, data.labels)
         outputs = task.output_size(data.classes)
         shape = Shape(tuple(row.shape[1:]), outputs, data.classes, mean, deviation, task.restore)
         accelerator = engine(recipe.device, recipe.trackers, folder)

@@ -2,7 +2,7 @@
 
     digits              a file of `data/sets/`
     hf:NAME             a Hugging Face data set (`data/forms/hub.py`)
-    a file or folder    tables, arrays or pictures, by what lies there (`data/forms/`)
+    a file or folder    tables, text, arrays or pictures, by what lies there (`data/forms/`)
     package.module:function, which returns arrays, splits, a data set, a generator, or any of the texts above
 
 Objects handed to `distill` are read in the same way as what such a function returns.
@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from limbeck.data.forms import arrays, generators, hub, images, tables
+from limbeck.data.forms import arrays, generators, hub, images, prose, tables
 from limbeck.data.source import Data, known_names, load
 from limbeck.errors import DataError, did_you_mean
 from limbeck.grammar import parse_call
 from limbeck.recipe import Columns, DataSpec
-from limbeck.task import LabelKind
+from limbeck.task import OF_NAMES, LabelKind
 
 
 def data_of(spec: DataSpec, given: Any = None, *, labels: LabelKind = "single") -> Data:
@@ -34,6 +34,7 @@ def data_of(spec: DataSpec, given: Any = None, *, labels: LabelKind = "single") 
     """
     if isinstance(given, Data):
         return given
+    _check_tokens(spec, labels)
     return load(
         _named(spec.source, spec, labels) if given is None else _held(given, spec, labels),
         labels=labels,
@@ -58,9 +59,15 @@ def _named(source: str, spec: DataSpec, labels: LabelKind) -> Any:
             expected=f"one of {', '.join(known_names())}",
             remedy=f"{did_you_mean(source, known_names())}; a file or folder of your own is the source itself",
         )
+    place = Path(source).expanduser()
+    if OF_NAMES[labels] and spec.tokens is None and (source.startswith("hf:") or place.exists()):
+        raise DataError(
+            "the task reads text, and no tokenizer is said",
+            expected="data: {tokens: {tokenizer: hf:PATH, length: 512}}",
+            remedy="the teacher's own tokenizer",
+        )
     if source.startswith("hf:"):
         return hub.read(source.removeprefix("hf:"), spec, labels)
-    place = Path(source).expanduser()
     if place.exists():
         return _at(place, spec, labels)
     module, _, call = source.partition(":")
@@ -80,6 +87,8 @@ def _at(place: Path, spec: DataSpec, labels: LabelKind) -> Any:
         if place.is_file():
             if tables.is_table(place):
                 return tables.read(place, spec, labels)
+            if spec.tokens is not None:
+                return _text(place, spec, labels)
             if arrays.is_arrays(place):
                 return arrays.read(place, spec, labels)
             raise DataError(
@@ -91,11 +100,40 @@ def _at(place: Path, spec: DataSpec, labels: LabelKind) -> Any:
             return hub.read(str(place), spec, labels)
         if any(tables.is_table(inner) for inner in inside):
             return tables.read(place, spec, labels)
+        if spec.tokens is not None:
+            return _text(place, spec, labels)
         if any(arrays.is_arrays(inner) for inner in inside):
             return arrays.read(place, spec, labels)
         return images.read(place, spec, labels)
     except OSError as error:
         raise DataError(f"{place} cannot be read: {error.strerror or error}", remedy="check its permissions") from error
+
+
+def _text(place: Path, spec: DataSpec, labels: LabelKind) -> Any:
+    """Reads a file or folder of text, in which there is no table."""
+    there = prose.is_text(place) if place.is_file() else any(map(prose.is_text, place.rglob("*")))
+    if not there:
+        raise DataError(
+            f"{place} is no text, and holds none",
+            expected=f"a file or folder of {', '.join((*prose.SUFFIXES, *tables.SUFFIXES))}",
+        )
+    return prose.read(place, spec, labels)
+
+
+def _check_tokens(spec: DataSpec, labels: LabelKind) -> None:
+    """Tokens are for a task that reads text, and are no windows or pictures."""
+    if spec.tokens is None:
+        return
+    if not OF_NAMES[labels]:
+        raise DataError(
+            "data.tokens is said, and the task reads no text",
+            expected="task: language",
+            remedy="another task, or leave data.tokens out",
+        )
+    if wrong := [key for key in ("windows", "size") if getattr(spec, key) is not None]:
+        raise DataError(
+            f"data.{wrong[0]} is said beside data.tokens", expected="one of them", remedy=f"leave data.{wrong[0]} out"
+        )
 
 
 def _held(given: Any, spec: DataSpec, labels: LabelKind) -> Any:
@@ -108,6 +146,8 @@ def _held(given: Any, spec: DataSpec, labels: LabelKind) -> Any:
         return hub.of(given, spec, labels)
     if type(given).__name__ == "DataLoader":
         raise DataError("the data is a DataLoader, which gives batches", expected="rows", remedy="loader.dataset")
+    if spec.tokens is not None:
+        return generators.read(_rows(given), spec, labels)
     if isinstance(given, Mapping):
         if "train" not in given and (spec.columns != Columns() or spec.windows is not None):
             return arrays.of(given, spec, labels)
@@ -119,13 +159,23 @@ def _held(given: Any, spec: DataSpec, labels: LabelKind) -> Any:
     return given
 
 
+def _rows(given: Any) -> Any:
+    """Text in memory row by row: columns by name become rows of them; anything else is gone through as it is."""
+    if not isinstance(given, Mapping):
+        return {"train": given}
+    if "train" in given:
+        return {name: _rows(part)["train"] for name, part in given.items()}
+    return {"train": [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]}
+
+
 def _refuse_keys(spec: DataSpec, what: str) -> None:
     """What is said about reading must not be passed over in silence where nothing is read."""
     said = {"columns": spec.columns != Columns(), "windows": spec.windows is not None, "size": spec.size is not None}
+    said["tokens"] = spec.tokens is not None
     if wrong := [key for key, there in said.items() if there]:
         raise DataError(
             f"data.{wrong[0]} is said, and {what}",
-            expected="a table, arrays by name, pictures or a hub data set",
+            expected="a table, text, arrays by name, pictures or a hub data set",
             remedy=f"leave data.{wrong[0]} out",
         )
 

@@ -10,7 +10,7 @@ from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.replay import Draw
 from limbeck.signals import Batch, Partner
-from limbeck.task import Task
+from limbeck.task import Task, counted
 
 
 def order(rows: int, seed: int, epoch: int) -> Int[Tensor, " rows"]:
@@ -67,4 +67,4 @@ def _batch(rows: Rows, places: Tensor, task: Task, view: int, augment: Augmentat
         inputs, labels, known, ids = piece.inputs, piece.labels, piece.known, piece.ids
     else:
         inputs, labels, known, ids, partner = augment.apply(rows, places, view, augment_seed)
-    return Batch(inputs, labels, torch.ones_like(known), known, ids, torch.full_like(ids, view), task, partner)
+    return Batch(inputs, labels, counted(known, task.labels), known, ids, torch.full_like(ids, view), task, partner)

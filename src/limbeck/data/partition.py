@@ -29,6 +29,7 @@ class Partition:
         strata: From rows to a number for each, in proportion to which a random split is made.
         groups: Names of the groups by their number.
         times: For rows split by time, the begin and end of each train row in seconds.
+        what: What is divided, for sentences.
     """
 
     how: Literal["random", "groups", "time"]
@@ -36,6 +37,7 @@ class Partition:
     strata: Callable[[TensorRows], Int[Tensor, " rows"]]
     groups: Sequence[str] = ()
     times: tuple[Float[Tensor, " rows"], Float[Tensor, " rows"]] | None = None
+    what: str = "rows"
     said: dict[str, str] = field(default_factory=dict)
 
     def divide(self, own: Mapping[str, TensorRows], asked: Mapping[str, Part | None]) -> dict[str, TensorRows]:
@@ -70,23 +72,26 @@ class Partition:
 
     def _of_its_own(self, rows: TensorRows, part: Part | None, name: str) -> TensorRows:
         if part is None:
-            self.said[name] = "own rows"
+            self.said[name] = f"own {self.what}"
             return rows
-        count = _count(part, len(rows), name)
-        picked = chosen(rows.ids, self.strata(rows), count, seed=self.seed, name=name)
-        self.said[name] = f"{count} of its own {len(rows)} rows, stratified"
+        count = _count(part, len(rows), name, what=self.what)
+        strata = self.strata(rows)
+        picked = chosen(rows.ids, strata, count, seed=self.seed, name=name)
+        self.said[name] = f"{count} of its own {len(rows)} {self.what}{_stratified(strata)}"
         return rows.select(picked.nonzero().squeeze(1))
 
     def _random(self, train: TensorRows, places: Tensor, part: Part, name: str) -> tuple[Tensor, Tensor]:
         left = train.select(places)
-        count = _count(part, len(train), name)
+        count = _count(part, len(train), name, what=self.what)
         if count >= len(left):
             raise DataError(
-                f"{name}={part} leaves no row to train on: {len(left)} of {len(train)} rows are there to take from",
-                expected=f"fewer than {len(left)} rows for {name}",
+                f"{name}={part} leaves no row to train on: {len(left)} of {len(train)} {self.what} are there to take "
+                "from",
+                expected=f"fewer than {len(left)} {self.what} for {name}",
             )
-        picked = chosen(left.ids, self.strata(left), count, seed=self.seed, name=name)
-        self.said[name] = f"{count} of the {len(train)} train rows, stratified"
+        strata = self.strata(left)
+        picked = chosen(left.ids, strata, count, seed=self.seed, name=name)
+        self.said[name] = f"{count} of the {len(train)} train {self.what}{_stratified(strata)}"
         return places[picked], places[~picked]
 
     def _groups(self, train: TensorRows, places: Tensor, part: Part, name: str) -> tuple[Tensor, Tensor]:
@@ -104,7 +109,7 @@ class Partition:
             numbers = torch.tensor([self._number(group, present, name) for group in part])
         picked = torch.isin(here, numbers)
         names = ", ".join(sorted(self.groups[int(number)] for number in numbers))
-        self.said[name] = f"{int(picked.sum())} of the {len(train)} train rows: the groups {names}"
+        self.said[name] = f"{int(picked.sum())} of the {len(train)} train {self.what}: the groups {names}"
         return places[picked], places[~picked]
 
     def _number(self, group: str, present: Tensor, name: str) -> int:
@@ -121,7 +126,7 @@ class Partition:
             raise DataError("the rows have no time to split by", remedy="name its column: columns: {time: NAME}")
         begin, end = (moment[places] for moment in self.times)
         group = torch.zeros(len(places), dtype=torch.int64) if train.groups is None else train.groups[places]
-        count = _count(part, len(train), name)
+        count = _count(part, len(train), name, what=self.what)
         if count >= len(places):
             raise DataError(f"{name}={part} leaves no row to train on: there are {len(places)}")
         share = count / len(places)
@@ -133,8 +138,13 @@ class Partition:
             before |= mine & (end < boundary)
         _check_any(after, name)
         across = int((~after & ~before).sum())
-        self.said[name] = f"the last {int(after.sum())} rows by time; {across} that reach across the boundary left out"
+        across_words = f"{across} that reach across the boundary left out"
+        self.said[name] = f"the last {int(after.sum())} {self.what} by time; {across_words}"
         return places[after], places[before]
+
+
+def _stratified(strata: Int[Tensor, " rows"]) -> str:
+    return ", stratified" if len(torch.unique(strata)) > 1 else ""
 
 
 def _check_any(picked: Bool[Tensor, " rows"], name: str) -> None:

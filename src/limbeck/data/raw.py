@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Pair: TypeAlias = tuple[Any, Any]
-"""Inputs and labels (None where there are none): arrays, tensors or nested lists; inputs may also be `Inputs`."""
+"""Inputs and labels (None where there are none): arrays, tensors or nested lists; inputs may also be `Inputs`.
+
+Or `Documents` and None: they are divided first, and rows are made of each split's own.
+"""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Raw:
         groups: Names of the group each row comes from, by split.
         times: When each row begins and ends, by split: two arrays of seconds, from any moment on.
         facts: What else a report should say about the reading, as JSON: the windows, rows that were left out.
+        reader: A hash of what made numbers of the source, where the numbers do not say it: a tokenizer.
     """
 
     name: str
@@ -33,3 +37,4 @@ class Raw:
     groups: Mapping[str, Any] = field(default_factory=dict)
     times: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    reader: str = ""

@@ -102,12 +102,10 @@ class TensorRows:
         else:
             at = positions.to(self.ids.device)
             inputs = self.inputs.take(positions.cpu()).to(self.ids.device)
-        return Piece(
-            inputs,
-            None if self.labels is None else self.labels.index_select(0, at),
-            self.known.index_select(0, at),
-            self.ids.index_select(0, at),
-        )
+        labels = None if self.labels is None else self.labels.index_select(0, at)
+        if labels is not None and labels.dtype == torch.int32:
+            labels = labels.long()  # kept in half the memory; torch indexes with int64
+        return Piece(inputs, labels, self.known.index_select(0, at), self.ids.index_select(0, at))
 
     def select(self, positions: Int[Tensor, " taken"]) -> "TensorRows":
         """Rows of their own at these positions; they keep their ids."""

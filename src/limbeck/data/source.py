@@ -14,6 +14,7 @@ from torch import Tensor
 
 from limbeck.data import sets
 from limbeck.data.arrays import input_tensor
+from limbeck.data.documents import Documents
 from limbeck.data.inputs import Inputs
 from limbeck.data.labels.parts import Read
 from limbeck.data.partition import Partition
@@ -22,11 +23,12 @@ from limbeck.data.rows import TensorRows
 from limbeck.data.splits import chosen
 from limbeck.data.torch_dataset import is_dataset, materialised
 from limbeck.errors import DataError, did_you_mean
-from limbeck.task import LabelKind
+from limbeck.task import OF_NAMES, UNLABELLED_COUNT, LabelKind
 
 Part: TypeAlias = float | int | Pair | Any
 """How a split is asked for: a share between 0 and 1, a number of rows, groups by name, or rows of its own."""
 
+_How: TypeAlias = Literal["random", "groups", "time"]
 _SPLITS = ("train", "valid", "test")
 
 
@@ -35,7 +37,7 @@ class Data:
     """Train, validation and test rows, disjoint, with the names of the classes (or of the quantities).
 
     `facts` are what is known without reading the rows again; `description` adds the counts and the fingerprint.
-    `groups` are the names of the groups the rows' numbers stand for.
+    `groups` are the names of the groups the rows' numbers stand for. `reader` is a hash of the tokenizer, for text.
     """
 
     name: str
@@ -46,13 +48,15 @@ class Data:
     facts: Mapping[str, Any] = field(default_factory=dict)
     labels: LabelKind = "single"
     groups: tuple[str, ...] = ()
+    reader: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
-        """One hash over the three splits and the class names."""
+        """One hash over the three splits, the class names, and the tokenizer where there is one."""
         import hashlib
 
         parts = [self.train.fingerprint, self.valid.fingerprint, self.test.fingerprint, *self.classes]
+        parts += [self.reader] if self.reader else []
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
     @cached_property
@@ -85,7 +89,7 @@ def load(
     path: str | Path | None = None,
     valid: Part | None = None,
     test: Part | None = None,
-    split: Literal["random", "groups", "time"] | None = None,
+    split: _How | None = None,
     labelled: int | None = None,
     omit: Sequence[str] = (),
     seed: int = 0,
@@ -114,30 +118,66 @@ def load(
         DataError: When the source is missing or unknown, inputs are not finite, labels do not fit, or a split is empty.
     """
     raw, asked = _asked(_raw(source, path), {"test": test, "valid": valid})
-    read, own, groups = _checked(raw, labels)
-    _check_apart(own, groups, split)
-    partition = Partition(
-        split or ("groups" if raw.groups else "random"),
-        seed,
-        lambda rows: _strata(rows, labels),
-        groups,
-        _moments(raw),
-    )
-    rows = partition.divide(own, asked)
-    rows["train"] = _omit(rows["train"], omit, read.names, labels)
+    divided = _divided(raw, asked, split, seed, labels)
+    rows, names = divided.rows, divided.names
+    rows["train"] = _omit(rows["train"], omit, names, labels)
     if labelled is not None:
         rows["train"] = _hidden(rows["train"], labelled, seed, labels)
     facts: dict[str, Any] = {
         "origin": raw.origin,
-        "classes": list(read.names),
+        "classes": f"a vocabulary of {len(names):,} tokens" if OF_NAMES[labels] else list(names),
         "inputs": f"{str(rows['train'].inputs.dtype).removeprefix('torch.')} {tuple(rows['train'].inputs.shape[1:])}",
-        "how": partition.said,
+        "how": divided.how,
         "seed": seed,
         "labelled": labelled,
         "omit": list(omit),
         **raw.facts,
+        **divided.facts,
     }
-    return Data(raw.name, read.names, rows["train"], rows["valid"], rows["test"], facts, labels, groups)
+    splits = (rows["train"], rows["valid"], rows["test"])
+    return Data(raw.name, names, *splits, facts, labels, divided.groups, raw.reader)
+
+
+@dataclass(frozen=True)
+class _Divided:
+    """Rows of the three splits, what their labels are called, their groups' names, how it was done, and more facts."""
+
+    rows: dict[str, TensorRows]
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    how: Mapping[str, str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _divided(raw: Raw, asked: Mapping[str, Part | None], split: _How | None, seed: int, kind: LabelKind) -> _Divided:
+    """Divides a source; where it is documents, these are divided, and what is made of each split's own are its rows."""
+    if isinstance(raw.train[0], Documents):
+        return _divided_documents(raw, asked, split, seed, kind)
+    read, own, groups = _checked(raw, kind)
+    _check_apart(own, groups, split)
+    how = split or ("groups" if raw.groups else "random")
+    partition = Partition(how, seed, lambda rows: _strata(rows, kind), groups, _moments(raw))
+    return _Divided(partition.divide(own, asked), read.names, groups, partition.said)
+
+
+def _divided_documents(
+    raw: Raw, asked: Mapping[str, Part | None], split: _How | None, seed: int, kind: LabelKind
+) -> _Divided:
+    held = {name: pair[0] for name in _SPLITS if (pair := getattr(raw, name)) is not None}
+    if strangers := [name for name, documents in held.items() if not isinstance(documents, Documents)]:
+        raise DataError(
+            f"the {strangers[0]} data is {type(held[strangers[0]]).__name__}, and the train data is text",
+            expected="text in every split",
+        )
+    own, groups = _numbered(raw, {name: torch.arange(len(documents)) for name, documents in held.items()}, {})
+    _check_apart(own, groups, split)
+    how = split or ("groups" if raw.groups else "random")
+    partition = Partition(how, seed, _alike, groups, _moments(raw), what="documents")
+    places = partition.divide(own, asked)
+    parts = {name: held.get(name, held["train"]).select(rows.inputs) for name, rows in places.items()}
+    pairs: dict[str, Any] = {name: (part.rows, part.rows.labels()) for name, part in parts.items()}
+    whole = _divided(replace(raw, **pairs, groups={}, times={}), dict.fromkeys(asked), None, seed, kind)
+    return replace(whole, how=partition.said, facts={"documents": {name: part.facts() for name, part in parts.items()}})
 
 
 def _asked(raw: Raw, parts: Mapping[str, Part | None]) -> tuple[Raw, dict[str, Part | None]]:
@@ -217,13 +257,40 @@ def _checked(raw: Raw, kind: LabelKind) -> tuple[Read, dict[str, TensorRows], tu
     shapes = {name: tuple(held.shape[1:]) for name, held in inputs.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"the rows differ in shape: {shapes}", expected="one shape in every split")
+    if OF_NAMES[kind]:
+        for name, held in inputs.items():
+            _check_tokens(held, int(read.splits[name][0].shape[1]), len(read.names), name)
+    own, groups = _numbered(raw, inputs, read.splits)
+    return read, own, groups
+
+
+def _check_tokens(held: Tensor | Inputs, positions: int, vocabulary: int, split: str) -> None:
+    """Refuses rows of a person's own that are no tokens beside the numbers of their documents."""
+    if tuple(held.shape[1:]) != (2, positions) or held.dtype.is_floating_point:
+        raise DataError(
+            f"the {split} inputs are {held.dtype} of shape {tuple(held.shape)}, their labels of {positions} positions",
+            expected=f"whole numbers of shape (rows, 2, {positions}): tokens, and beside each the number of its "
+            "document in the row, from 1, or 0 for padding",
+        )
+    if isinstance(held, Tensor) and not 0 <= int(held[:, 0].min()) <= int(held[:, 0].max()) < vocabulary:
+        raise DataError(
+            f"the {split} inputs hold tokens from {int(held[:, 0].min())} to {int(held[:, 0].max())}",
+            expected=f"numbers of the vocabulary, from 0 to {vocabulary - 1}",
+        )
+
+
+def _numbered(
+    raw: Raw, inputs: Mapping[str, Tensor | Inputs], labels: Mapping[str, tuple[Tensor, Tensor]]
+) -> tuple[dict[str, TensorRows], tuple[str, ...]]:
+    """The source's own splits as rows whose ids count on, and the names of their groups; labels may be missing."""
+    counts = {name: int(held.shape[0]) for name, held in inputs.items()}
     groups, numbers = _group_numbers(raw, counts)
     own, first = {}, 0
     for name, held in inputs.items():
-        ids = torch.arange(first, first + counts[name])
-        own[name] = TensorRows(held, *read.splits[name], ids, numbers.get(name))
+        given, known = labels.get(name, (None, torch.zeros(counts[name], dtype=torch.bool)))
+        own[name] = TensorRows(held, given, known, torch.arange(first, first + counts[name]), numbers.get(name))
         first += counts[name]
-    return read, own, groups
+    return own, groups
 
 
 def _inputs(given: Any, split: str) -> Tensor | Inputs:
@@ -272,6 +339,11 @@ def _moments(raw: Raw) -> tuple[Tensor, Tensor] | None:
     return torch.as_tensor(begin, dtype=torch.float64), torch.as_tensor(end, dtype=torch.float64)
 
 
+def _alike(rows: TensorRows) -> Tensor:
+    """Documents are of no class."""
+    return torch.zeros(len(rows), dtype=torch.int64)
+
+
 def _strata(rows: TensorRows, kind: LabelKind) -> Tensor:
     found: Tensor = _kind(kind).strata(rows.labels, rows.known)
     return found
@@ -292,6 +364,12 @@ def _omit(train: TensorRows, omit: Sequence[str], classes: tuple[str, ...], kind
 
 
 def _hidden(train: TensorRows, labelled: int, seed: int, kind: LabelKind) -> TensorRows:
+    if not UNLABELLED_COUNT[kind]:
+        raise DataError(
+            f"labelled={labelled} was asked for rows in which a position without a label does not count",
+            expected="no data.labelled: hidden tokens would be learnt from nobody",
+            remedy="fewer documents, or another share for valid and test",
+        )
     known = train.known if train.known.ndim == 1 else train.known.any(dim=1)
     places = known.nonzero().squeeze(1)
     strata = _strata(train, kind)[places]

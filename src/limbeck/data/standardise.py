@@ -6,11 +6,12 @@ from torch import Tensor, nn
 
 from limbeck.data.rows import Rows
 from limbeck.errors import DataError
+from limbeck.task import OF_NAMES, LabelKind
 
 _ROWS_AT_ONCE = 512
 
 
-def statistics(rows: Rows) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
+def statistics(rows: Rows, kind: LabelKind = "single") -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
     """Mean and standard deviation (population, over all rows and pixels) of each channel, in the inputs' own unit.
 
     The channel is dimension 1 of the inputs: a channel of an image, a feature of a flat row. A channel that never
@@ -22,6 +23,8 @@ def statistics(rows: Rows) -> tuple[Float[Tensor, " channels"], Float[Tensor, " 
     if not len(rows):
         raise DataError("there are no rows to take statistics of", expected="at least one row")
     first = rows.take(torch.arange(1)).inputs[0].double()
+    if OF_NAMES[kind]:
+        return torch.zeros(len(first)), torch.ones(len(first))
     # sums of squares cancel far from zero, so they are taken around the mean of the first row
     origin = first.flatten(1).mean(dim=1) if first.ndim > 1 else first
     around = origin.reshape(-1, *(1 for _ in first.shape[1:]))

@@ -20,13 +20,13 @@ from limbeck.model import Model
 from limbeck.recipe import Recipe
 from limbeck.records import Finding, read_record
 from limbeck.signals import Batch
-from limbeck.task import Task
+from limbeck.task import OF_NAMES, Task
 from limbeck.teachers.protocol import Teacher
 from limbeck.training.loop import Lesson
 
 _RECORDED_ROWS = 2048
 # The keys of a recipe's data that decide which rows fall into which split.
-_SPLITTING = ("source", "path", "columns", "windows", "size", "valid", "test", "split", "seed")
+_SPLITTING = ("source", "path", "columns", "windows", "tokens", "size", "valid", "test", "split", "seed")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def teachers_training(recipe: Recipe) -> dict[str, Content]:
                 continue
             if theirs.data.source == recipe.data.source:
                 data = data_of(theirs.data, labels=task(theirs.task).labels)
-                found[member.model] = contents({"train": data.train})["train"]
+                found[member.model] = contents({"train": data.train}, documents=OF_NAMES[data.labels])["train"]
         except LimbeckError:
             continue  # data that is gone cannot be compared; whether the teacher itself is there was asked before
     return found

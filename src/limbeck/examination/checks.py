@@ -24,7 +24,7 @@ from limbeck.examination.temperature import temperature
 from limbeck.examination.values import values
 from limbeck.measures.complexity import cost
 from limbeck.records import Finding
-from limbeck.task import Task
+from limbeck.task import OF_NAMES, Task
 from limbeck.training.diagnosis import Diagnosis, fixed_rows
 from limbeck.training.plan import Precision
 from limbeck.training.probe import probe
@@ -86,16 +86,17 @@ def of_data(data: Data, task: Task, *, limited: bool) -> Digested:
             "limbeck doctor looks once",
         )
         return Digested(None, [*overlap.same_people(data), *rarity(data, task), skipped])
-    digests = contents(data.splits())
+    names = OF_NAMES[data.labels]
+    digests = contents(data.splits(), documents=names)
     found = [
-        *inputs.constant_numbers(data.train),
-        *inputs.cast_numbers(data.train),
+        *([] if names else inputs.constant_numbers(data.train)),
+        *([] if names else inputs.cast_numbers(data.train)),
         *overlap.same_rows(digests),
         *overlap.same_people(data),
         *duplicates(digests["train"], data.train),
         *rarity(data, task),
     ]
-    if not limited and pictures(data.splits()):
+    if not limited and not names and pictures(data.splits()):
         found += near_duplicates(data.splits(), digests)
     return Digested(digests, found)
 
@@ -107,7 +108,7 @@ def of_case(case: Case, digests: dict[str, Content] | None = None) -> list[Findi
     found += relations(case.lesson.objective, len(case.batch))
     theirs = teachers_training(case.recipe)
     if theirs and not windowed(case.data):
-        ours = digests or contents(case.data.splits())
+        ours = digests or contents(case.data.splits(), documents=OF_NAMES[case.data.labels])
         for name, rows in theirs.items():
             found += overlap.teachers_rows(rows, ours, name)
     return found

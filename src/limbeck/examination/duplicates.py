@@ -34,8 +34,9 @@ def duplicates(content: Content, train: TensorRows) -> list[Finding]:
     found = [
         Finding(
             "warning" if share >= MANY else "note",
-            "the same rows twice in training",
-            f"{extra:,} of {len(content.digests):,} training rows ({share:.1%}) repeat another one (ids {pairs})",
+            f"the same {content.what} twice in training",
+            f"{extra:,} of {len(content.digests):,} training {content.what} ({share:.1%}) repeat another one "
+            f"(ids {pairs})",
             "keep one of each, unless they stand for how often the case occurs",
         )
     ]
@@ -44,7 +45,7 @@ def duplicates(content: Content, train: TensorRows) -> list[Finding]:
 
 def _contradictions(several: list[list[int]], content: Content, train: TensorRows) -> list[Finding]:
     labels, known = train.labels, train.known
-    if labels is None or labels.is_floating_point():
+    if labels is None or labels.is_floating_point() or content.what != "rows":
         return []
     opposed = []
     for places in several:

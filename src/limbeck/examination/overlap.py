@@ -43,15 +43,15 @@ def same_rows(contents: Mapping[str, Content]) -> list[Finding]:
         share = len(twins) / len(judged.digests)
         natural = repeating >= _REPEATING * share and repeating > ERROR
         examples = ", ".join(f"{judged.ids[at]} = {contents[first].ids[other]}" for at, other in twins[:_SHOWN])
-        kind = f"; rows repeat within training as well ({repeating:.1%})" if natural else ""
+        kind = f"; {train.what} repeat within training as well ({repeating:.1%})" if natural else ""
         found.append(
             Finding(
                 "warning" if natural or share < ERROR else "error",
-                f"the same rows in {_WORDS[first]} and {_WORDS[second]}",
-                f"{len(twins):,} of {len(judged.digests):,} {_WORDS[second]} rows ({share:.1%}) have the inputs of a "
-                f"{_WORDS[first]} row (ids {examples}){kind}",
-                f"leave these rows out of {first}, or out of {second}; where rows come in families (crops of one "
-                "picture, beats of one person), split by them: columns: {group: NAME}",
+                f"the same {judged.what} in {_WORDS[first]} and {_WORDS[second]}",
+                f"{len(twins):,} of {len(judged.digests):,} {_WORDS[second]} {judged.what} ({share:.1%}) have the "
+                f"inputs of a {_WORDS[first]} one (ids {examples}){kind}",
+                f"leave these {judged.what} out of {first}, or out of {second}; where they come in families (crops of "
+                "one picture, beats of one person), split by them: columns: {group: NAME}",
             )
         )
     return found
@@ -138,9 +138,9 @@ def teachers_rows(theirs: Content, ours: Mapping[str, Content], name: str) -> li
             found.append(
                 Finding(
                     "error" if split == "test" and share >= ERROR else "warning",
-                    f"the teacher was trained on {_WORDS[split]} rows",
-                    f"{name} was trained on {len(twins):,} of the {len(ours[split].digests):,} {_WORDS[split]} rows "
-                    f"({share:.1%}; ids {ids})",
+                    f"the teacher was trained on {_WORDS[split]} {theirs.what}",
+                    f"{name} was trained on {len(twins):,} of the {len(ours[split].digests):,} {_WORDS[split]} "
+                    f"{theirs.what} ({share:.1%}; ids {ids})",
                     "the teacher's own data.seed, valid, test and split in this recipe, or a teacher trained on these "
                     "training rows",
                 )

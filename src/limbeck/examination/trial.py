@@ -14,7 +14,7 @@ from limbeck.model import Model, answering
 from limbeck.objective import Objective
 from limbeck.records import Finding
 from limbeck.signals import Batch, Signals
-from limbeck.task import Task
+from limbeck.task import Task, counted
 from limbeck.teachers.protocol import Teacher
 from limbeck.training.plan import Plan
 from limbeck.training.step import Step
@@ -144,7 +144,7 @@ def _batch(rows: Rows, places: Tensor, task: Task) -> Batch:
     piece = rows.take(places)
     known = piece.known
     return Batch(
-        piece.inputs, piece.labels, torch.ones_like(known), known, piece.ids, torch.zeros_like(piece.ids), task
+        piece.inputs, piece.labels, counted(known, task.labels), known, piece.ids, torch.zeros_like(piece.ids), task
     )
 
 

@@ -1,7 +1,7 @@
 """Recipes: what `distill`, `chain` and `compare` shall do, as a YAML file that is checked before anything is loaded."""
 
 from limbeck.recipe.comparing import Comparison
-from limbeck.recipe.data import Columns, DataSpec, Windows
+from limbeck.recipe.data import Columns, DataSpec, Tokens, Windows
 from limbeck.recipe.schema import Link, Member, Recipe, TrainingSpec
 
-__all__ = ["Columns", "Comparison", "DataSpec", "Link", "Member", "Recipe", "TrainingSpec", "Windows"]
+__all__ = ["Columns", "Comparison", "DataSpec", "Link", "Member", "Recipe", "Tokens", "TrainingSpec", "Windows"]

@@ -20,8 +20,10 @@ class Columns(Strict):
     Attributes:
         inputs: What a model reads: one name (of an array, of a column of pictures or of file names) or several numeric
             columns, which become one row in this order. None: for a table, every numeric column that nothing else
-            names.
-        label: What the task learns: one name, or several for several quantities or 0/1 classes.
+            names. For text the column of texts, of prompts, or of messages; None finds "text", "prompt" beside
+            "completion", or "messages".
+        label: What the task learns: one name, or several for several quantities or 0/1 classes; for text the column of
+            completions.
         group: Who or what a row comes from (person, patient, machine): splits keep each group together.
         time: When a row was taken: a number (seconds) or a date and time.
     """
@@ -53,6 +55,34 @@ class Windows(Strict):
     target: str | None = None
 
 
+class Tokens(Strict):
+    """How text becomes rows of tokens.
+
+    A document is a text, a prompt with its completion, or a conversation; it is put into a split before rows are made.
+
+    Attributes:
+        tokenizer: `hf:PATH_OR_ID`, `gguf:PATH`, `smollm2`, or a run folder.
+        length: Positions in a row, 2 or more.
+        pack: Whether several documents may lie in a row. None sees another, and none has to say its first token.
+        learn: "all" tokens, or those of "completions" (with messages, of the assistant's turns); None is completions
+            where the data has them and all where it is plain text. Of a document longer than `length` the first is
+            read where completions are learnt, because they would be parted from their prompts; else it is cut into
+            pieces, each a document of its own.
+        documents: Whether each text file is a document, or each paragraph in it, between blank lines.
+        bos: Whether documents begin with the tokenizer's token for that; None where the tokenizer itself puts it there.
+        eos: Whether documents end with the token for that; None where there is one. Messages begin and end as the
+            tokenizer's chat template writes them.
+    """
+
+    tokenizer: str = Field(min_length=1)
+    length: int = Field(ge=2)
+    pack: bool = True
+    learn: Literal["all", "completions"] | None = None
+    documents: Literal["file", "paragraph"] = "file"
+    bos: bool | None = None
+    eos: bool | None = None
+
+
 class DataSpec(Strict):
     """Which rows there are, how they are read and split, and which labels the student may see.
 
@@ -61,6 +91,7 @@ class DataSpec(Strict):
         path: Where a known set lies on this machine, relative to the current directory.
         columns: What the columns of a table mean.
         windows: How a series is cut into rows; None where every line of a table is a row.
+        tokens: How text becomes rows of tokens; None where the rows are numbers.
         size: Pictures are brought to this height and width, 1 or more; None where they all have one size.
         unreadable: Share of the rows (0 up to, not including, 1) that may be unreadable; they are counted, listed and
             left out. A greater share stops the run.
@@ -79,6 +110,7 @@ class DataSpec(Strict):
     path: Path | None = None
     columns: Columns = Columns()
     windows: Windows | None = None
+    tokens: Tokens | None = None
     size: int | None = Field(default=None, ge=1)
     unreadable: float = Field(default=0.0, ge=0, lt=1)
     memory: spellings.Bytes = 2_000_000_000

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from limbeck.budget import Budget
 from limbeck.recipe import spellings
 from limbeck.recipe.comparing import Comparison
-from limbeck.recipe.data import Columns, DataSpec, Strict, Windows
+from limbeck.recipe.data import Columns, DataSpec, Strict, Tokens, Windows
 from limbeck.recipe.document import Document, Place, explain
 
 
@@ -375,6 +375,7 @@ _SECTIONS: dict[str, type[Strict]] = {
     "data": DataSpec,
     "columns": Columns,
     "windows": Windows,
+    "tokens": Tokens,
     "training": TrainingSpec,
     "teacher": Member,
     "chain": Link,

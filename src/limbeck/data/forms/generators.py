@@ -1,15 +1,19 @@
 """Rows from a generator, or anything else that can be gone through once: pairs (input, label), or dicts by column name.
 
+For a task that reads text a row is a text, a pair (prompt, completion), or a dict.
+
 Rows are read once, into memory or, where they outgrow `data.memory`, into a mapped file.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
 from limbeck.data import pictures
+from limbeck.data.forms import documents
 from limbeck.data.forms.assembly import Assembly
 from limbeck.data.forms.columns import Block, Roles, roles
 from limbeck.data.pictures import Unfit
@@ -35,7 +39,7 @@ def read(source: Any, spec: DataSpec, labels: LabelKind, *, name: str = "rows") 
     Args:
         source: An iterable of rows, or a mapping of "train", and perhaps "valid" and "test", to iterables. A row is a
             pair (input, label) or a dict; inputs are arrays, tensors, numbers or pictures of Pillow's, of one shape.
-        spec: Its columns (for dicts), size, share of unreadable rows, and memory.
+        spec: Its tokens, columns (for dicts), size, share of unreadable rows, and memory.
         labels: How the task reads labels.
         name: What to call the data.
 
@@ -49,6 +53,11 @@ def read(source: Any, spec: DataSpec, labels: LabelKind, *, name: str = "rows") 
             remedy="write the readings to a CSV or Parquet file, or return a dict of arrays",
         )
     splits = source if isinstance(source, Mapping) else {"train": source}
+    if spec.tokens is not None:
+        decoder = _Decoder(None)
+        rows = {str(split): map(_document, given) for split, given in splits.items()}
+        readers = {split: partial(_read_once, given, split, decoder) for split, given in rows.items()}
+        return documents.of(name, "a generator", readers, spec)
     found: Roles | None = None
     with Shelf(spec.memory) as shelf:
         assembly = Assembly(labels, shelf, Unreadable(spec.unreadable))
@@ -62,6 +71,18 @@ def read(source: Any, spec: DataSpec, labels: LabelKind, *, name: str = "rows") 
         if spec.size is not None and decoder.grey is None:
             raise DataError("data.size is said, and the inputs are no pictures", remedy="leave it out")
         return assembly.raw(name, "a generator", found)
+
+
+def _document(row: Any) -> Any:
+    if isinstance(row, str):
+        return {"text": row}
+    if isinstance(row, tuple | list) and len(row) == len(_PAIR):
+        return {"prompt": row[0], "completion": row[1]}
+    return row
+
+
+def _read_once(rows: Iterator[Any], split: str, decoder: "_Decoder", lost: Unreadable) -> Iterator[Block]:
+    return _blocks(rows, split, decoder)
 
 
 def _roles(block: Block, said: Columns) -> Roles:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.data.forms import texts
+from limbeck.data.forms import documents, texts
 from limbeck.data.forms.assembly import Assembly
 from limbeck.data.forms.columns import Block, Roles, numbers, plain, roles
 from limbeck.data.forms.gallery import hang, surveyed
@@ -64,7 +64,7 @@ def read(path: Path, spec: DataSpec, labels: LabelKind) -> Raw:
 
     Args:
         path: The file or folder.
-        spec: Its columns, windows, size, share of unreadable rows, and memory.
+        spec: Its columns, windows or tokens, size, share of unreadable rows, and memory.
         labels: How the task reads labels.
 
     Raises:
@@ -87,6 +87,8 @@ def of(table: Table, spec: DataSpec, labels: LabelKind) -> Raw:
     Raises:
         DataError: When a column is missing or no number, or too much is unreadable.
     """
+    if spec.tokens is not None:
+        return documents.of(table.name, table.origin, table.splits, spec, table.key)
     lost = Unreadable(spec.unreadable)
     first = next(table.splits["train"](lost), None)
     lost = Unreadable(spec.unreadable)

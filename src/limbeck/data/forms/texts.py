@@ -94,7 +94,7 @@ def json_lines(path: Path, lost: Unreadable) -> Iterator[Block]:
     lines: list[int] = []
     names: dict[str, None] = {}
     try:
-        with _text(path) as file:
+        with opened(path) as file:
             for number, text in enumerate(file, 1):
                 if not text.strip():
                     continue
@@ -121,7 +121,8 @@ def _block(rows: list[dict[str, Any]], names: dict[str, None], lines: list[int],
     return Block({name: [row.get(name) for row in rows] for name in names}, lambda place: f"{file}:{lines[place]}")
 
 
-def _text(path: Path) -> io.TextIOWrapper:
+def opened(path: Path) -> io.TextIOWrapper:
+    """A text file in UTF-8, with or without a mark of it, packed or not; every end of a line is read as one newline."""
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig")
     return path.open(encoding="utf-8-sig")
@@ -132,7 +133,7 @@ def _names(path: Path, separator: str) -> list[str]:
     import csv
 
     try:
-        with _text(path) as file:
+        with opened(path) as file:
             names = next(csv.reader(file, delimiter=separator), [])
     except (OSError, UnicodeDecodeError, EOFError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}", expected="text (UTF-8)") from error

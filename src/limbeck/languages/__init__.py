@@ -1,0 +1,1 @@
+"""Languages: tokenizers, and networks that speak."""
