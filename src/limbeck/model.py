@@ -4,10 +4,10 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from limbeck.errors import ModelError, did_you_mean
@@ -25,7 +25,6 @@ def answering(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-@runtime_checkable
 class Headed(Protocol):
     """A network that ends in a linear layer and can stop before it."""
 
@@ -34,6 +33,14 @@ class Headed(Protocol):
     def hidden(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ... width"]:
         """What the head is given; the network's outputs are `head` of it."""
         ...
+
+
+@runtime_checkable
+class Renumbering(Protocol):
+    """A network whose inputs are numbers of its outputs, as tokens are: both must change together."""
+
+    def renumber(self, tokens: Int[Tensor, " tokens"]) -> None:
+        """Keeps some of the outputs, and of the numbers it reads, in a new order: for each the present number."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,9 @@ class Model(nn.Module):
     @property
     def headed(self) -> bool:
         """Whether the network can stop before its last layer, so that nobody need make all logits at once."""
-        return isinstance(self.network, Headed) and isinstance(self.network.head, nn.Linear) and self.restore is None
+        # Not by isinstance, which from Python 3.12 on sees no submodule: none stands in the instance itself.
+        hidden, head = getattr(self.network, "hidden", None), getattr(self.network, "head", None)
+        return callable(hidden) and isinstance(head, nn.Linear) and self.restore is None
 
     def before_head(
         self, inputs: Shaped[Tensor, "rows ..."]
@@ -95,9 +104,9 @@ class Model(nn.Module):
 
         Only of a model that is `headed`. Logits are `linear(hidden, weight, bias)`.
         """
-        assert isinstance(self.network, Headed)
-        head, order = self.network.head, self.class_index
-        hidden = self.network.hidden(self.transform(inputs))
+        network = cast(Headed, self.network)
+        head, order = network.head, self.class_index
+        hidden = network.hidden(self.transform(inputs))
         if order is None:
             return hidden, head.weight, head.bias
         # A vocabulary that was only padded is cut off without a copy.
@@ -117,6 +126,8 @@ class Model(nn.Module):
     def align(self, classes: Sequence[str]) -> "Model":
         """Maps this model's outputs to the data's classes by name, and returns itself.
 
+        A network that reads numbers of its own outputs is renumbered, in place; its rows for other classes are gone.
+
         Raises:
             ModelError: When a class of the data is not among the model's.
         """
@@ -130,8 +141,13 @@ class Model(nn.Module):
                     remedy=did_you_mean(missing[0], self.classes),
                 )
             device = next((p.device for p in self.parameters()), torch.device("cpu"))
-            self.class_index = torch.tensor([places[name] for name in classes], device=device)
-            self._first = self.class_index.tolist() == list(range(len(classes)))
+            index = torch.tensor([places[name] for name in classes], device=device)
+            if isinstance(self.network, Renumbering):
+                self.network.renumber(index)
+                self.classes = tuple(classes)
+            else:
+                self.class_index = index
+                self._first = index.tolist() == list(range(len(classes)))
         return self
 
     def fingerprint(self) -> str:

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from limbeck import runfolder
 from limbeck.archive import Archive
 from limbeck.catalog.data import data_of
+from limbeck.catalog.languages import keep
 from limbeck.catalog.models import Shape, model, seeds_of
 from limbeck.catalog.objectives import objective as find_objective
 from limbeck.catalog.tasks import task as find_task
@@ -138,6 +139,8 @@ class Workshop:
             self.recipe = self.archive().settled(lesson.teacher, lesson.objective.needs(), self.folder)
         if self.accelerator.is_main_process:
             write_text(self.folder / runfolder.RECIPE, self.recipe.yaml())
+            reads = self.recipe.data.tokens
+            keep(student.network, None if reads is None else reads.tokenizer, self.folder)
         meet(self.accelerator)
         # Each process measured for itself, and all train by what the main one found.
         self.recipe = Recipe.read(self.folder / runfolder.RECIPE)

@@ -16,11 +16,14 @@ from torch import Tensor, nn
 
 from limbeck import checkpoint
 from limbeck import students as families
+from limbeck.catalog.languages import LANGUAGES, is_language, language
 from limbeck.catalog.outputs import learnt, output_names
 from limbeck.catalog.tasks import task
 from limbeck.data.standardise import Standardise
 from limbeck.errors import ModelError, RunError, did_you_mean
 from limbeck.grammar import Call, parse_call
+from limbeck.languages.loading import saved_network
+from limbeck.languages.network import LanguageNetwork
 from limbeck.model import Loan, Model
 from limbeck.records import read_record
 from limbeck.transforms import AsFloat, ImageScale
@@ -55,7 +58,9 @@ class Shape:
     restore: Callable[[], nn.Module | None] = lambda: None
 
     def trainable(self, network: nn.Module, source: str) -> Model:
-        """A new network on standardised inputs, which answers in the labels' unit."""
+        """A new network on standardised inputs, which answers in the labels' unit; tokens stay what they are."""
+        if isinstance(network, LanguageNetwork):
+            return Model(network, source=source)
         return Model(network, Standardise(self.mean, self.deviation), source=source, restore=self.restore())
 
 
@@ -79,6 +84,7 @@ def models() -> list[tuple[str, str, str]]:
         ),
         ("torchvision:NAME", "library", "any torchvision classifier, fitted to the classes (extra: vision)"),
         ("package.module:function", "your own", "a function that returns an nn.Module; arguments as in a call"),
+        *LANGUAGES,
         ("PATH", "run", "the student of a finished run folder"),
         *TEACHERS,
     ]
@@ -103,9 +109,9 @@ def model(
     if isinstance(what, Model):
         return what
     if isinstance(what, nn.Module):
-        return Model(what, AsFloat())
-    if is_run(what):
-        return of_run(Path(what), seed=seed)
+        return Model(what, None if isinstance(what, LanguageNetwork) else AsFloat())
+    if is_run(what) or is_language(what):
+        return of_run(Path(what), seed=seed) if is_run(what) else language(what)
     place = what.partition("(")[0]  # what stands before the arguments, which may hold paths and texts of their own
     kind, _, rest = what.partition(":") if ":" in place else (what, "", "")
     if kind == "timm":
@@ -201,7 +207,10 @@ def of_run(folder: Path, *, who: str = "student", seed: int | None = None) -> Mo
             remedy="build the module yourself and call Run.open(folder).student(module)",
         )
     with torch.random.fork_rng():  # its first weights are drawn and thrown away; that is nobody's business
-        built = model(source, saved_shape(folder, record.data, record.classes), fresh=False)
+        if (said := saved_network(folder)) is not None:  # what it was made of may be gone
+            built = Model(said, source=source)
+        else:
+            built = model(source, saved_shape(folder, record.data, record.classes), fresh=False)
     return with_weights(built, folder, who=who, seed=seed)
 
 
@@ -230,7 +239,16 @@ def _runs_near(path: Path) -> str:
 
 def _student(call: Call, shape: Shape, source: str) -> Model:
     if call.name not in students():
-        known = [*students(), "timm:NAME", "torchvision:NAME", "package.module:function", "a run folder"]
+        known = [
+            *students(),
+            "smollm2",
+            "shrink",
+            "hf:PATH",
+            "timm:NAME",
+            "torchvision:NAME",
+            "package.module:function",
+            "a run folder",
+        ]
         raise ModelError(f"there is no model {call.name!r}", remedy=did_you_mean(call.name, known))
     build = importlib.import_module(f"limbeck.students.{call.name}").build
     network = _called(build, call, shape.row, shape.outputs)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from limbeck.catalog.languages import is_language
 from limbeck.catalog.models import Shape, call_with, imported, made, model, wrapped
 from limbeck.errors import ModelError, TeacherError
 from limbeck.grammar import Call, parse_call
@@ -83,7 +84,7 @@ def _read(text: str, shape: Shape) -> Teacher:
         if not callable(function):
             raise TeacherError(f"{text} is no function", expected="a function that answers rows")
         return _made(FunctionTeacher, replace(call, keywords={"name": text, **call.keywords}), function)
-    if rest and kind not in ("timm", "torchvision"):
+    if rest and kind not in ("timm", "torchvision") and not is_language(text):
         built = made(text)
         if not isinstance(built, nn.Module):
             if isinstance(built, str | Path):

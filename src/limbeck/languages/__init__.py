@@ -1,1 +1,1 @@
-"""Languages: tokenizers, and networks that speak."""
+"""Causal language models: networks of token rows, their tokenizers, where they come from and how two of them fit."""

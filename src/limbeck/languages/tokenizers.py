@@ -1,32 +1,55 @@
-"""Text -> tokenizer: `hf:PATH`, a folder that Hugging Face's `save_pretrained` wrote."""
+"""Text -> tokenizer, and a tokenizer into a run's folder: from disk, unless a hub's name was written."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limbeck.errors import ModelError
+from limbeck.languages.places import Place, packaged, quiet, split, transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+FOLDER = "tokenizer"
+"""Where a run's folder keeps its tokenizer."""
 
-def tokenizer(what: str) -> "PreTrainedTokenizerBase":
-    """Loads the tokenizer in a folder.
+
+def tokenizer(what: str | Place) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model's folder, of a GGUF file, of a run's folder or of a model on the hub.
+
+    No code that comes with a tokenizer is run.
+
+    Args:
+        what: `hf:PATH_OR_ID`, `gguf:PATH`, a folder of a run or a model, or `smollm2`, whose tokenizer is read out of
+            its package without unpacking the model.
 
     Raises:
         ModelError: When transformers is not installed, or there is no tokenizer.
     """
-    try:
-        from transformers import AutoTokenizer
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            f"the tokenizer {what} needs transformers, which is not installed", remedy="pip install 'limbeck[language]'"
-        ) from error
-    folder = Path(what.removeprefix("hf:")).expanduser()
-    if not folder.is_dir():
-        raise ModelError(f"there is no folder {folder}", expected="hf:PATH, a folder with a tokenizer")
-    try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{folder} holds no tokenizer: {error}", expected="tokenizer.json beside its config"
-        ) from error
+    place = _place(what) if isinstance(what, str) else what
+    arguments = place.arguments()
+    if place.kind == "hf" and (Path(arguments["pretrained_model_name_or_path"]) / FOLDER).is_dir():
+        arguments["pretrained_model_name_or_path"] += f"/{FOLDER}"
+    with quiet():
+        try:
+            return transformers().AutoTokenizer.from_pretrained(**arguments, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+            raise ModelError(
+                f"{place} has no tokenizer that can be loaded: {' '.join(str(error).split())[:300]}",
+                expected="tokenizer.json and tokenizer_config.json, as save_pretrained writes them",
+                remedy="copy the tokenizer's files beside the weights",
+            ) from error
+
+
+def _place(what: str) -> Place:
+    kind, path, _ = split(what)
+    if kind.partition("(")[0] == "smollm2":
+        return packaged()
+    if kind == "hf" and path:
+        return Place("hf", path)
+    return Place("gguf", path) if kind == "gguf" and path else Place("hf", what)
+
+
+def save_tokenizer(known: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Writes a tokenizer into a run's folder, whence `tokenizer` reads it back."""
+    with quiet():
+        known.save_pretrained(str(folder / FOLDER))

