@@ -258,7 +258,7 @@ MUTATIONS = [
         "failures of an earlier sitting are forgotten",
         "recorder.py",
         (
-            ("asked.teacher.recall(writer.silent())", "pass"),
+            ("self.asked.teacher.recall(writer.silent())", "pass"),
             ("asked.teacher.recall(writer.silent_here(place))", "pass"),
         ),
         SILENT,

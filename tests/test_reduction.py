@@ -214,6 +214,9 @@ def test_bfloat16_hidden_states_are_multiplied_as_they_are_and_compared_in_float
     assert loss.total.dtype == torch.float32
     assert mine.dtype == torch.bfloat16
     assert of_head.dtype == torch.float32
+    with torch.no_grad():
+        logits = torch.nn.functional.linear(low[0], master.to(torch.bfloat16)).float()
+    same(loss.total.detach(), made.loss(Signals.dense(logits), teacher, pair.batch).total.float(), 1e-6)
     # Logits and their gradient are rounded once each to 8 bits.
     assert abs(float(loss.total.detach() - exact.total.detach())) < 0.02 * float(exact.total.detach())
     for found, expected in ((mine, slope), (of_head, head_slope)):

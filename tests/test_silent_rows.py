@@ -166,7 +166,7 @@ def test_too_many_failures_stop_it_and_what_was_recorded_is_kept(rows: TensorRow
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*said nothing about")
         # The same stop again: rows of the earlier sitting still count.
-        with pytest.raises(TeacherStopped):
+        with pytest.raises(TeacherStopped, match=f"failed on {silent - 1} rows of 200"):
             refusing.recorded(tmp_path / "r", teacher=FunctionTeacher(refusing.refusing, failures=(silent - 2) / 200))
         words = {"shard_bytes": 1 << 20, "progress": lambda done, total: asked.append((done, total))}
         refusing.recorded(tmp_path / "r", **words)
