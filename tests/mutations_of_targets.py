@@ -213,7 +213,7 @@ MUTATIONS_OF_TARGETS = [
     Mutation(
         "a method reads logits that were not kept",
         "preflight.py",
-        (("if term.needs().logits and heard.outputs is None:", "if False:"),),
+        (("heard.logits is None and (said.logits", "False and (said.logits"),),
         KEPT,
         "refused_before_training and logit_mse",
     ),

@@ -16,6 +16,7 @@ from limbeck.workshop import Workshop
 DEFAULTS = {
     "classification": "0.9 * kd(temperature=4) + 0.1 * labels",
     "sequence": "0.9 * kd(temperature=4) + 0.1 * labels",
+    "language": "0.9 * kd(temperature=1) + 0.1 * labels",
     "multilabel": "0.9 * binary_kd(temperature=1) + 0.1 * labels",
     "regression": "0.5 * regression + 0.5 * labels",
     "forecasting(horizon=3)": "0.5 * regression + 0.5 * labels",

@@ -12,7 +12,7 @@ from limbeck.recordings.codecs import channels
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    scale=st.sampled_from([1e-30, 1.0, 3e37]),
+    scale=st.sampled_from([1e-30, 1.0, 1e37]),
     shape=st.sampled_from([(5, 3), (4, 3, 2, 2), (1, 3, 1)]),
 )
 def test_features_come_back_within_half_a_step(seed: int, scale: float, shape: tuple[int, ...]) -> None:

@@ -80,7 +80,7 @@ def asked_of(
         1 if views is None else views,
         augment,
         augment_seed,
-        batch_size or rows_at_once(rows, BATCH),
+        rows_at_once(rows, BATCH) if batch_size is None else batch_size,
         where,
     )
 

@@ -202,7 +202,8 @@ def _targets(objective: Objective, said: Signals, heard: Signals) -> None:
             remedy="teacher: a list of two or more; each of them may be a recording",
         )
     for _, term in objective.terms():
-        if term.needs().logits and heard.outputs is None:
+        # A student that says hidden states is asked through its head, and makes its teacher's logits on the way.
+        if term.needs().logits and heard.logits is None and (said.logits is not None or heard.outputs is None):
             raise without_logits(f"the teacher gives no dense logits, and {term!r} reads them", heard.targets)
     if heard.outputs is not None and said.outputs is not None and heard.outputs[1:] != said.outputs[1:]:
         raise TeacherError(

@@ -40,16 +40,7 @@ def build(
     Raises:
         ModelError: If the rows are no tokens, or a number is out of range.
     """
-    if len(inputs) != 2 or inputs[0] != 2:
-        raise ModelError(
-            f"causal was asked for rows of shape {tuple(inputs)}",
-            expected="(2, length): tokens, and the numbers of their documents",
-            remedy="task: language, and data.tokens says how text becomes rows",
-        )
-    given = {"depth": depth, "size": size, "heads": heads, "context": context, "outputs": outputs}
-    for name, count in given.items():
-        if count < 1:
-            raise ModelError(f"causal was asked for {name}={count}", expected="1 or more")
+    _check(inputs, {"depth": depth, "size": size, "heads": heads, "context": context, "outputs": outputs})
     if groups < 0 or inner < 0 or size % (2 * heads) or heads % (groups or heads):
         raise ModelError(
             f"causal was asked for size={size}, heads={heads}, groups={groups}, inner={inner}",
@@ -70,3 +61,15 @@ def build(
         pad_token_id=None,
     )
     return LanguageNetwork(library.LlamaForCausalLM._from_config(config))
+
+
+def _check(inputs: tuple[int, ...], given: dict[str, int]) -> None:
+    if len(inputs) != 2 or inputs[0] != 2:
+        raise ModelError(
+            f"causal was asked for rows of shape {tuple(inputs)}",
+            expected="(2, length): tokens, and the numbers of their documents",
+            remedy="task: language, and data.tokens says how text becomes rows",
+        )
+    for name, count in given.items():
+        if count < 1:
+            raise ModelError(f"causal was asked for {name}={count}", expected="1 or more")

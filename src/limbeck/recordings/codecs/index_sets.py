@@ -24,6 +24,7 @@ ANCHORS = 512
 _CHUNK = 512  # a set is compared with those of its own and the preceding chunk, so that long rows take no more memory
 _SETS, _TABLE = "index sets", "a table of sets"
 _HEAD = np.dtype("<u4")
+_MOST = 1 << 24  # symbols of all anchors; a damaged head may say more than memory holds
 
 Sets = UInt32[np.ndarray, "tokens k"]
 Anchors = UInt32[np.ndarray, "anchors k"]
@@ -81,6 +82,8 @@ class Table:
             raise damaged(_TABLE, f"it has {len(content)} bytes, fewer than its head of {head}")
         size, anchors, k = np.frombuffer(content, _HEAD, 3).tolist()
         ranking = Ranking.from_bytes(content[head : head + size])
+        if anchors * max(k, 1) > _MOST:
+            raise damaged(_TABLE, f"it says {anchors} anchors of {k} symbols each")
         if k > len(ranking):
             raise damaged(_TABLE, f"it says sets of {k} of {len(ranking)} symbols")
         bare = cls(ranking, np.empty((0, k), np.uint32))
