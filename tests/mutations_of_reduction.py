@@ -55,16 +55,4 @@ MUTATIONS_OF_REDUCTION = [
         _REDUCTION,
         _ALL,
     ),
-    Mutation(
-        "logits in the precision of the hidden states",
-        "reduction.py",
-        (
-            (
-                "logits = wide(functional.linear(said, head, low_bias))",
-                "logits = functional.linear(said, head, low_bias)",
-            ),
-        ),
-        _REDUCTION,
-        "bfloat16",
-    ),
 ]
