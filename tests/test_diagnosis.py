@@ -239,6 +239,7 @@ class TestRuns:
             assert same_bits(weights(watched, who), weights(alone, who))
         assert watched.record.results[0].validation == alone.record.results[0].validation
 
+    @pytest.mark.slow
     def test_a_network_with_batch_statistics_too(
         self, teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -296,6 +297,7 @@ class TestRuns:
         assert stopped.subject == "the student has stopped learning from the teacher"
         assert stopped.remedy.startswith("a larger student")
 
+    @pytest.mark.slow
     def test_labels_that_contradict_the_teacher_are_found(self, teacher: str, tmp_path: Path) -> None:
         inputs, labels = images()
         run = small(

@@ -71,6 +71,7 @@ def test_recorded_teaches_as_live(teacher: Run, tmp_path: Path) -> None:
     assert recorded.record.seconds["recording"] > 0
 
 
+@pytest.mark.slow
 def test_a_recording_teaches_whatever_labels_the_student_sees(teacher: Run, tmp_path: Path) -> None:
     """One recording for 50 and for 100 labels; the run's own identity still knows its labels."""
     small(str(teacher.folder), tmp_path / "few", record=1, labelled=50, control=False)
@@ -93,6 +94,7 @@ def test_seeds_are_runs_of_their_own(teacher: Run, tmp_path: Path) -> None:
     assert same_bits(weights(both), weights(both.folder / f"seed-{best.seed}"))
 
 
+@pytest.mark.slow
 def test_the_teacher_shown_is_the_chosen_seeds_own(tmp_path: Path) -> None:
     """Seed by seed: each student learns from the teacher of its seed, and the record shows the one that was kept."""
     teachers = small(None, tmp_path / "teachers", seed=1, seeds=3, budget="1 epochs")
@@ -139,6 +141,7 @@ def test_two_runs_in_a_process_do_not_touch(teacher: Run, tmp_path: Path) -> Non
     assert (torch.get_num_threads(), torch.is_autocast_enabled("cpu")) == (threads, False)
 
 
+@pytest.mark.slow
 def test_a_module_and_its_text_give_the_same_run(teacher: Run, tmp_path: Path) -> None:
     taught = small(teacher.student(), tmp_path / "object", budget="1 epochs", control=False)
     by_text = small(str(teacher.folder), tmp_path / "text", budget="1 epochs", control=False)

@@ -136,6 +136,7 @@ def test_every_verb_that_trains_respects_the_holder(
         assert [path.name for path in Path(folder).iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 def test_a_chain_and_a_comparison_hold_their_own_folder(here: Path) -> None:
     for verb, recipe in (("chain", "chain.yaml"), ("compare", "compare.yaml")):
         with (

@@ -84,6 +84,7 @@ def test_a_recorded_teacher_teaches_what_a_live_one_does(school: Path) -> None:
         assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
 
 
+@pytest.mark.slow
 def test_a_student_is_closer_to_its_teacher_than_the_same_one_alone(school: Path) -> None:
     run = taught(school, "student", 1, 100, record=1, keep="topk(k=32)")
     result = run.record.results[0]

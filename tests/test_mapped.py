@@ -221,6 +221,7 @@ def train(source: Path, to: Path, *, memory: str, **more):
     )
 
 
+@pytest.mark.slow
 def test_training_from_a_map_gives_the_bits_of_training_from_memory(tmp_path):
     folder = flowers(tmp_path / "flowers", each=30)
     runs = [train(folder, tmp_path / memory, memory=memory, augment="flip") for memory in ("1GB", "1KB", "1B")]

@@ -128,6 +128,7 @@ def test_two_peers_learn_together_without_a_teacher(tmp_path: Path) -> None:
     assert result.student.cost["parameters"] == 2 * parameters(bare(run, 1).network)
 
 
+@pytest.mark.slow
 def test_alone_only_the_first_peer_learns(tmp_path: Path) -> None:
     """The control of a run with a teacher, which is what `mutual` is to be compared with."""
     teacher = str(small(None, tmp_path / "teacher", student="mlp(size=32)", budget="4 epochs").folder)

@@ -199,6 +199,7 @@ def counted(path: str) -> CrossFitTeacher:
     return CrossFitTeacher(Counted(path).fit(rows.inputs.flatten(1).numpy(), rows.labels.numpy()), folds=3)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_seeds_fits_its_copies_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "counted_trees", sys.modules[__name__])
     fits = tmp_path / "fits"
@@ -245,6 +246,7 @@ def test_a_recording_keeps_what_the_copies_say(tmp_path: Path) -> None:
         assert (asked(recorded, rows)[rows.known.numpy()] < 0.5).all()
 
 
+@pytest.mark.slow
 def test_a_file_teaches_a_run_of_two_seeds(tmp_path: Path) -> None:
     skops = pytest.importorskip("skops.io")
 

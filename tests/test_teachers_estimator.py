@@ -146,6 +146,7 @@ def test_a_forest_teaches_a_network(forest: Any, tmp_path: Path) -> None:
     assert live.record.results[0].student.metrics["agreement"] > 0.7
 
 
+@pytest.mark.slow
 def test_boosted_trees_teach_from_a_recording_with_views(boosted: Any, tmp_path: Path) -> None:
     run = small(boosted, tmp_path / "run", record=2, augment="crop(padding=1)")
     assert run.record.teacher.metrics["accuracy"] > 0.85

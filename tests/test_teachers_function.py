@@ -330,6 +330,7 @@ number = 3
 """
 
 
+@pytest.mark.slow
 def test_a_function_with_gaps_teaches_live_and_recorded(tmp_path: Path, monkeypatch: Any) -> None:
     """About one row of thirty has no answer; a run from a recording is the same again."""
     (tmp_path / "gaps.py").write_text(OWN)

@@ -63,6 +63,7 @@ def said(
     return int(code or 0), " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_names_in_the_networks_own_order(
     pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
