@@ -105,7 +105,7 @@ MUTATIONS = [
     Mutation(
         "mask ignored",
         "reduction.py",
-        (("torch.where(self.counted, value, torch.zeros_like(value)).sum() / self.whole", "value.sum() / self.whole"),),
+        (("torch.where(counted, value, torch.zeros_like(value)).sum() / self.whole", "value.sum() / self.whole"),),
         METHODS,
         "masked and labels",
     ),

@@ -105,7 +105,7 @@ MUTATIONS_OF_TEXT = [
     ),
     Mutation(
         "the chat template is no part of what reads a text",
-        "data/vocabulary.py",
+        "languages/vocabulary.py",
         ((", special, tokenizer.chat_template]", ", special]"),),
         TEXT,
         "another_reader",

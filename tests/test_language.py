@@ -11,14 +11,16 @@ from limbeck.catalog.tasks import task
 from limbeck.data.rows import TensorRows
 from limbeck.divergences import kl
 from limbeck.evaluation import answers, evaluate
-from limbeck.model import Model
+from limbeck.model import HeadedNetwork, Model
+from limbeck.taps import listen
 from limbeck.targets.topk import TopKTargets
+from limbeck.task import Digests
 from limbeck.tasks.language import readable
 
 TOKENS, ROWS, LENGTH = 97, 5, 33
 
 
-class Small(nn.Module):
+class Small(HeadedNetwork):
     """A network that says hidden states: what a token and the one before it were."""
 
     def __init__(self, seed: int) -> None:
@@ -96,7 +98,7 @@ def test_a_network_with_a_head_is_scored_as_the_same_without_one_and_in_slices_o
     rows, judge, network = texts(), task("language"), Small(1)
     whole = answers(AllAtOnce(network), rows, judge)
     for positions, slices in ((LENGTH, 7), (2 * LENGTH, 1), (8192, 256)):
-        monkeypatch.setattr("limbeck.evaluation.POSITIONS", positions)
+        monkeypatch.setattr("limbeck.data.loader.POSITIONS", positions)
         monkeypatch.setattr("limbeck.evaluation.SLICE", slices)
         found = answers(Model(network), rows, judge)
         same(found.outputs, whole.outputs, 1e-5)
@@ -104,13 +106,41 @@ def test_a_network_with_a_head_is_scored_as_the_same_without_one_and_in_slices_o
         assert not bool(found.outputs[~rows.known].any())
 
 
+class NamedAlike(nn.Module):
+    """A plain network, two of whose parts are called as those of a language model, with a ReLU between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.hidden(inputs).relu())
+
+
+def test_a_network_with_parts_called_hidden_and_head_is_heard_as_a_whole() -> None:
+    model, inputs = Model(NamedAlike()), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    said = listen(model, inputs).logits
+    assert said is not None and torch.equal(said, model(inputs))
+
+
+def test_a_padded_vocabulary_is_cut_by_name_wherever_its_names_stand() -> None:
+    network, inputs = Small(1), texts().inputs
+    model = Model(network, classes=CLASSES)
+    order = torch.randperm(TOKENS, generator=torch.Generator().manual_seed(5))[:40]
+    model.align([CLASSES[place] for place in order.tolist()])
+    hidden, weight, bias = model.before_head(inputs)
+    same(nn.functional.linear(hidden, weight, bias), network(inputs)[..., order], 1e-5)
+    same(model(inputs), network(inputs)[..., order], 1e-5)
+
+
 def test_a_vocabulary_below_what_is_kept_and_a_teacher_that_is_equal() -> None:
     judge = task("language")
+    assert isinstance(judge, Digests)
     logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     logits[:, 2] = -torch.inf  # a padded symbol
     labels = torch.tensor([0, 1, 3, 4, 0, 1])
-    theirs = judge.digest(logits, labels, None)  # type: ignore[attr-defined]
-    ours = judge.digest(logits, labels, theirs)  # type: ignore[attr-defined]
+    theirs = judge.digest(logits, labels, None)
+    ours = judge.digest(logits, labels, theirs)
     assert bool(torch.isfinite(ours[:, :5]).all())
     same(ours[:, 4], torch.zeros(6), 1e-6)
     assert judge.likeness(ours[None], theirs[None])["agreement"] == 1

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from small_languages import SENTENCES, folder
+from tokenizers.normalizers import Lowercase
 
 from limbeck.catalog.data import data_of
 from limbeck.catalog.languages import tokenizer
 from limbeck.catalog.models import of_run
 from limbeck.catalog.tasks import task
+from limbeck.consultation import doctor
 from limbeck.distillation import distill
 from limbeck.evaluation import answers
 from limbeck.languages.network import LanguageNetwork
+from limbeck.recipe import Recipe
 from limbeck.run import Run
 from limbeck.teachers.recording import RecordedTeacher
 
@@ -78,7 +81,7 @@ def test_a_recorded_teacher_teaches_what_a_live_one_does(school: Path) -> None:
     live = taught(school, "live", 2, 20, control=False)
     recorded = taught(school, "recorded", 2, 20, record=1, keep="topk(k=360, precision='float32')", control=False)
     found = list((school / "recorded" / "recording").iterdir())
-    assert RecordedTeacher(found[0]).recording.keep.form.k == 360  # type: ignore[attr-defined]
+    assert "topk(k=360" in repr(RecordedTeacher(found[0]).recording.keep)
     ours, theirs = (run.record.results[0].student.metrics for run in (live, recorded))
     for name in ("nll", "kl", "agreement"):
         assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
@@ -102,6 +105,27 @@ def test_a_run_speaks_again_where_teacher_and_tokenizer_are_gone(school: Path, t
     assert torch.equal(of_run(place)(ROW), Run.open(school / "teacher").student()(ROW))
     reads = tokenizer(str(place))
     assert reads.get_vocab() == tokenizer(f"hf:{school / 'reads'}").get_vocab()
+
+
+def test_a_teacher_that_cuts_texts_apart_otherwise_is_found(school: Path, tmp_path: Path) -> None:
+    data = {"source": str(school / "text.txt"), "tokens": {**TOKENS, "tokenizer": f"hf:{school / 'reads'}"}}
+    said = {"task": "language", "student": "causal(depth=1, size=24, heads=2)", "training": SCHOOL}
+    recipe = Recipe.make(data=data, teacher=str(school / "teacher"), **said)
+    alike = [finding.subject for finding in doctor(recipe, probe=0)]
+    assert "teacher and data cut texts apart otherwise" not in alike
+    moved = tmp_path / "teacher"
+    shutil.copytree(school / "teacher", moved)
+    # The same tokens, but the text is made lower case first.
+    reads = tokenizer(str(moved))
+    reads.backend_tokenizer.normalizer = Lowercase()
+    reads.save_pretrained(str(moved / "tokenizer"))
+    (found,) = [
+        finding
+        for finding in doctor(recipe.replace(teacher=str(moved)), probe=0)
+        if finding.subject == "teacher and data cut texts apart otherwise"
+    ]
+    assert found.severity == "warning"
+    assert "of 360 tokens" in found.evidence and "knows 360, 360 under the same number" in found.evidence
 
 
 ROW = torch.tensor([[[10, 20, 30, 40, 50], [1, 1, 1, 2, 2]]])

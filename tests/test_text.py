@@ -17,9 +17,9 @@ from limbeck.data.loader import batches, in_order
 from limbeck.data.mapped import MappedInputs
 from limbeck.data.source import Data
 from limbeck.data.standardise import statistics
-from limbeck.data.vocabulary import fingerprint, vocabulary
 from limbeck.errors import DataError, RecipeError
 from limbeck.examination.checks import of_data
+from limbeck.languages.vocabulary import fingerprint, vocabulary
 from limbeck.recipe import Recipe
 from limbeck.signals import Batch
 from limbeck.tasks.sequence import SequenceLabels

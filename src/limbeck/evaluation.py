@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from limbeck.data.loader import in_order
+from limbeck.data.loader import in_order, rows_at_once
 from limbeck.data.rows import Rows
-from limbeck.errors import TeacherError
 from limbeck.measures.complexity import cost
 from limbeck.model import Model, answering
 from limbeck.records import Scores
@@ -21,8 +20,7 @@ from limbeck.teachers.protocol import Teacher
 
 _CPU = torch.device("cpu")
 
-# Where outputs are digested: positions a model is asked about at once, and positions whose outputs exist at once.
-POSITIONS = 8192
+# Where outputs are digested, so many positions' outputs exist at once.
 SLICE = 256
 
 
@@ -55,21 +53,19 @@ def collect(
         ask: From a batch to what is said about it.
         rows: Any split.
         task: Gives batches their meaning; where it digests outputs, digests are collected in their place.
-        batch_size: Rows asked at once; fewer where a row has many positions.
+        batch_size: Rows asked at once; fewer where outputs are digested and a row has many positions.
         device: Where batches go.
         teacher: Answers to the same rows, for digests.
-
-    Raises:
-        TeacherError: When something else than outputs was said.
     """
     outputs: list[Tensor] = []
     labels: list[Tensor] = []
     known: list[Tensor] = []
     spoke: list[Tensor] = []
-    size = batch_size if not isinstance(task, Digests) else max(1, POSITIONS // max(1, rows.known[:1].numel()))
+    start = 0
+    size = rows_at_once(rows, batch_size) if isinstance(task, Digests) else batch_size
     for batch in in_order(rows, task, batch_size=size):
-        start = sum(len(part) for part in labels)
         beside = None if teacher is None else teacher.outputs[start : start + len(batch)]
+        start += len(batch)
         said = ask(batch.to(device))
         outputs.append(_outputs(said, batch, task, beside).float().cpu())
         labels.append(torch.zeros(batch.known.shape, dtype=torch.int64) if batch.labels is None else batch.labels.cpu())
@@ -85,8 +81,6 @@ def collect(
 
 def _outputs(said: Signals, batch: Batch, task: Task, teacher: Tensor | None) -> Tensor:
     """All outputs about a batch, or their digests."""
-    if said.outputs is None:
-        raise without_logits("there are no dense logits to be scored by", said.targets)
     if not isinstance(task, Digests):
         return said.of_logits(lambda logits: (logits,))[0]
     places = batch.known.nonzero(as_tuple=True)
@@ -141,11 +135,14 @@ def teacher_answers(
     Raises:
         TeacherError: When it has none for these rows: a recording answers only what was recorded.
     """
-    where = device or torch.device("cpu")
-    try:
-        return collect(teacher.signals, rows, task, batch_size=batch_size, device=where)
-    except TeacherError as error:
-        raise type(error)(f"{teacher.name}: {error.happened}", expected=error.expected, remedy=error.remedy) from error
+
+    def ask(batch: Batch) -> Signals:
+        heard = teacher.signals(batch)
+        if heard.outputs is None:
+            raise without_logits(f"{teacher.name} gives no dense logits to be scored by", heard.targets)
+        return heard
+
+    return collect(ask, rows, task, batch_size=batch_size, device=device or _CPU)
 
 
 def likeness(said: Answers, teacher: Answers, task: Task) -> dict[str, float]:

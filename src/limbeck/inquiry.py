@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from limbeck.data.augment import Augmentation
+from limbeck.data.loader import rows_at_once
 from limbeck.data.rows import Rows
 from limbeck.errors import RecordingError
 from limbeck.objective import Needs
@@ -25,8 +26,6 @@ from limbeck.teachers.protocol import Teacher, linear_layer
 
 BATCH = 256
 FIRST_ROWS = 32
-# What a teacher says of so many positions of long rows, such as texts, is as much as of a batch of pictures.
-POSITIONS = 8192
 
 
 def asked_of(
@@ -83,11 +82,6 @@ def asked_of(
         rows_at_once(rows, BATCH) if batch_size is None else batch_size,
         where,
     )
-
-
-def rows_at_once(rows: Rows, most: int) -> int:
-    """How many rows a teacher is asked about at once: `most`, or fewer where a row has many positions."""
-    return max(1, min(most, POSITIONS // max(1, rows.known[:1].numel())))
 
 
 def views_that_fit(asked: "Asked", views: int, folder: Path) -> tuple[int, int]:

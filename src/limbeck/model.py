@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -25,14 +26,17 @@ def answering(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-class Headed(Protocol):
-    """A network that ends in a linear layer and can stop before it."""
+class HeadedNetwork(nn.Module, ABC):
+    """A network that ends in a linear layer, `head`, and can stop before it.
+
+    It says so by its class: that parts are called `hidden` and `head` does not mean that nothing comes between them.
+    """
 
     head: nn.Linear
 
+    @abstractmethod
     def hidden(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ... width"]:
-        """What the head is given; the network's outputs are `head` of it."""
-        ...
+        """What the head is given; the network's outputs are `head` of it, and nothing else."""
 
 
 @runtime_checkable
@@ -88,14 +92,11 @@ class Model(nn.Module):
         self.classes = tuple(classes)
         self.source = source
         self.register_buffer("class_index", None, persistent=False)
-        self._first = False
 
     @property
     def headed(self) -> bool:
         """Whether the network can stop before its last layer, so that nobody need make all logits at once."""
-        # Not by isinstance, which from Python 3.12 on sees no submodule: none stands in the instance itself.
-        hidden, head = getattr(self.network, "hidden", None), getattr(self.network, "head", None)
-        return callable(hidden) and isinstance(head, nn.Linear) and self.restore is None
+        return isinstance(self.network, HeadedNetwork) and self.restore is None
 
     def before_head(
         self, inputs: Shaped[Tensor, "rows ..."]
@@ -104,14 +105,12 @@ class Model(nn.Module):
 
         Only of a model that is `headed`. Logits are `linear(hidden, weight, bias)`.
         """
-        network = cast(Headed, self.network)
-        head, order = network.head, self.class_index
-        hidden = network.hidden(self.transform(inputs))
+        assert isinstance(self.network, HeadedNetwork)
+        head, order = self.network.head, self.class_index
+        hidden = self.network.hidden(self.transform(inputs))
         if order is None:
             return hidden, head.weight, head.bias
-        # A vocabulary that was only padded is cut off without a copy.
-        kept: Tensor | slice = slice(len(order)) if self._first else order
-        return hidden, head.weight[kept], None if head.bias is None else head.bias[kept]
+        return hidden, head.weight[order], None if head.bias is None else head.bias[order]
 
     def forward(self, inputs: Shaped[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
         """Logits in the data's class order, or numbers in the labels' unit, from raw inputs."""
@@ -147,7 +146,6 @@ class Model(nn.Module):
                 self.classes = tuple(classes)
             else:
                 self.class_index = index
-                self._first = index.tolist() == list(range(len(classes)))
         return self
 
     def fingerprint(self) -> str:

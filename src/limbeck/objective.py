@@ -194,13 +194,16 @@ class Objective(nn.Module, ABC):
         Returns:
             The weighted total, with gradient, and each term's mean, detached.
         """
-        return reduced(list(self._reducible(teacher, batch, counts)), student, teacher)
+        return reduced(list(self._reducible(student, teacher, batch, counts)), student, teacher)
 
-    def _reducible(self, teacher: Signals, batch: Batch, counts: Mapping[str, float] | None) -> Iterator[Part]:
+    def _reducible(
+        self, student: Signals, teacher: Signals, batch: Batch, counts: Mapping[str, float] | None
+    ) -> Iterator[Part]:
         for name, weight, term in self.named_terms():
             rows = seen(term, teacher, batch)
             counted = term.counted(rows)
-            needs = term.needs()
+            # Asked at every step, and only where logits are still to be made.
+            needs = term.needs() if student.headed else Needs()
             yield Part(
                 name,
                 weight,

@@ -180,6 +180,11 @@ class Signals:
         return cls(None, dict(features or {}), HiddenTargets(hidden, weight, bias))
 
     @property
+    def headed(self) -> bool:
+        """Whether hidden states and a head were said in the place of logits."""
+        return self.logits is None and isinstance(self.targets, HiddenTargets)
+
+    @property
     def outputs(self) -> tuple[int, ...] | None:
         """The shape of all logits, whether they were said or can be made of hidden states; None without them."""
         if self.logits is not None:

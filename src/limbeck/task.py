@@ -41,7 +41,7 @@ OF_NAMES: Mapping[LabelKind, bool] = {
 
 def counted(known: Bool[Tensor, "*rows"], kind: LabelKind) -> Bool[Tensor, "*rows"]:
     """Which positions count (the mask of a batch), given those whose label is known."""
-    return known | True if UNLABELLED_COUNT[kind] else known
+    return known.new_ones(known.shape) if UNLABELLED_COUNT[kind] else known
 
 
 @runtime_checkable

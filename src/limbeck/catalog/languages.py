@@ -13,6 +13,7 @@ from limbeck.grammar import Call, arguments, parse_call
 from limbeck.languages import loading, shrinking, tokenizers
 from limbeck.languages.network import LanguageNetwork
 from limbeck.languages.places import Place, split
+from limbeck.languages.vocabulary import vocabulary
 from limbeck.model import Model
 
 LANGUAGES = (
@@ -157,13 +158,12 @@ def _text(cutting: Cutting, context: int | None) -> torch.Tensor:
 
 def _names(known: Any, network: LanguageNetwork, what: str) -> tuple[str, ...]:
     """The texts of all tokens of a network; those that its vocabulary was padded with have names nobody else has."""
-    names = [f"[no token {number}]" for number in range(network.size)]
-    for text, number in known.get_vocab().items():
-        if number >= network.size:
-            raise ModelError(
-                f"the tokenizer of {what} knows {text!r} as token {number}, and the model tells {network.size} apart",
-                expected="a model with a row for each of its tokenizer's tokens",
-                remedy="the tokenizer that the model was trained with",
-            )
-        names[number] = text
-    return tuple(names)
+    names = vocabulary(known, network.size)
+    if len(names) > network.size:
+        raise ModelError(
+            f"the tokenizer of {what} knows {names[-1]!r} as token {len(names) - 1}, and the model tells "
+            f"{network.size} apart",
+            expected="a model with a row for each of its tokenizer's tokens",
+            remedy="the tokenizer that the model was trained with",
+        )
+    return names

@@ -12,6 +12,14 @@ from limbeck.replay import Draw
 from limbeck.signals import Batch, Partner
 from limbeck.task import Task, counted
 
+# Of long rows, such as texts, so many positions at once are as much work as a batch of pictures.
+POSITIONS = 8192
+
+
+def rows_at_once(rows: Rows, most: int) -> int:
+    """How many rows a network is asked about at once: `most`, or fewer where a row has many positions."""
+    return max(1, min(most, POSITIONS // max(1, rows.known[:1].numel())))
+
 
 def order(rows: int, seed: int, epoch: int) -> Int[Tensor, " rows"]:
     """The order of the rows' positions in an epoch: a permutation that depends on nothing else."""

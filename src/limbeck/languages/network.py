@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from limbeck.errors import ModelError
 from limbeck.languages.generation import Sampling, continued
 from limbeck.languages.probing import Packing, packing_of, read_through_head
-from limbeck.model import answering
+from limbeck.model import HeadedNetwork, answering
 
 # What layers that see only a part of the row before them are called in configurations.
 _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size", "local_attention_window")
 
 
-class LanguageNetwork(nn.Module):
+class LanguageNetwork(HeadedNetwork):
     """A causal language model that says hidden states, and the head that makes logits of them.
 
     A row is two lines of whole numbers: the tokens, and beside each the number of its document in the row, from 1; 0 is

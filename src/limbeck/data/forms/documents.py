@@ -22,8 +22,9 @@ from limbeck.data.forms.written import Written, written
 from limbeck.data.raw import Raw
 from limbeck.data.shelf import Shelf, raw_splits
 from limbeck.data.unreadable import LISTED, Unreadable
-from limbeck.data.vocabulary import fingerprint, vocabulary
 from limbeck.errors import DataError
+from limbeck.languages.tokenizers import tokenizer
+from limbeck.languages.vocabulary import fingerprint, vocabulary
 from limbeck.recipe import DataSpec, Tokens
 
 Readers = Mapping[str, Callable[[Unreadable], Iterator[Block]]]
@@ -46,8 +47,6 @@ def of(name: str, origin: str, readers: Readers, spec: DataSpec, key: str | None
     """
     said = spec.tokens
     assert said is not None
-    from limbeck.languages.tokenizers import tokenizer
-
     found = tokenizer(said.tokenizer)
     print_ = fingerprint(found)
     with Shelf(spec.memory, _key(key, print_, said)) as shelf:
