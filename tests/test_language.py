@@ -1,6 +1,7 @@
 """The language task: digests of positions say what all logits would have said."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -8,10 +9,14 @@ from method_cases import same
 from torch import Tensor, nn
 
 from limbeck.catalog.tasks import task
-from limbeck.data.rows import TensorRows
+from limbeck.data.augment import Augmentation
+from limbeck.data.rows import Rows, TensorRows
 from limbeck.divergences import kl
-from limbeck.evaluation import answers, evaluate
+from limbeck.evaluation import answers, evaluate, teacher_answers
+from limbeck.examination.steadiness import steadiness
 from limbeck.model import HeadedNetwork, Model
+from limbeck.objective import Needs
+from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
 from limbeck.targets.topk import TopKTargets
 from limbeck.task import Digests
@@ -162,6 +167,38 @@ def test_the_places_where_the_teacher_wavered_are_shown_with_their_text() -> Non
     assert first[0] == "1 to 16"
     there = said.known[:, :16]
     assert first[1:] == pytest.approx([float(said.outputs[:, :16, 0][there].mean()), int(there.sum())])
+
+
+class Restless:
+    """A teacher whose answers move a little each time it is asked."""
+
+    name, fingerprint, views = "restless", "0", None
+
+    def __init__(self, by: float) -> None:
+        self.network, self.by, self.generator = Small(2), by, torch.Generator().manual_seed(0)
+
+    def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
+        """It is ready."""
+
+    def fits(self, rows: Rows, augment: Augmentation | None, augment_seed: int = 0) -> None:
+        """It answers any rows."""
+
+    def to(self, device: torch.device) -> "Restless":
+        return self
+
+    def signals(self, batch: Batch) -> Signals:
+        logits = self.network(batch.inputs).detach()
+        return Signals.dense(logits + self.by * torch.randn(logits.shape, generator=self.generator))
+
+
+def test_a_teacher_is_steady_whose_likeliest_tokens_stay_whatever_becomes_of_the_unlikely_ones() -> None:
+    rows, judge, cpu = texts(), task("language"), torch.device("cpu")
+    rows = rows.select(torch.tensor([0, 1, 3, 4, 0, 1, 3, 4]))
+    first, again = (teacher_answers(Restless(by), rows, judge) for by in (0.0, 1e-3))
+    assert not torch.equal(first.outputs[..., 5:69], again.outputs[..., 5:69])  # which 64 are kept has changed
+    assert steadiness(Restless(1e-4), rows, judge, cpu) == []
+    (found,) = steadiness(Restless(1.0), rows, judge, cpu)
+    assert found.severity == "error" and "the greatest output changed in" in found.evidence
 
 
 def test_marks_of_vocabularies_are_read() -> None:

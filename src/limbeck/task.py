@@ -185,7 +185,7 @@ class SaysEvent(Protocol):
 
 
 @runtime_checkable
-class Digests(Protocol):
+class Digests(Task, Protocol):
     """What a task offers whose outputs are too many to be kept until they are scored, as those over a vocabulary are.
 
     Wherever such a task is asked about the outputs of rows (`metrics`, `likeness`, `panels`, `teacher_saw`), it gets

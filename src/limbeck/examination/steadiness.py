@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from limbeck.data.loader import rows_at_once
 from limbeck.data.rows import Rows, TensorRows
 from limbeck.evaluation import teacher_answers
 from limbeck.model import Model
 from limbeck.records import Finding
-from limbeck.task import Task
+from limbeck.task import Digests, Task
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.protocol import Teacher
@@ -28,15 +29,15 @@ def steadiness(teacher: Teacher, rows: Rows, task: Task, device: torch.device) -
     rows. An error where more than one answer in a hundred changes or answers move by a tenth of their deviation, a
     warning for less that rounding does not explain.
     """
-    count = min(ROWS, 2 * (len(rows) // 3)) // 2 * 2
+    count = min(rows_at_once(rows, ROWS), 2 * (len(rows) // 3)) // 2 * 2
     if count < 4:
         return []
     asked = [_part(rows, 0, count), _part(rows, 0, count), _part(rows, count // 2, count)]
     first, again, among = (teacher_answers(teacher, part, task, device=device).outputs for part in asked)
     if not all(bool(torch.isfinite(outputs).all()) for outputs in (first, again, among)):
         return []
-    twice = _moved(first, again)
-    elsewhere = _moved(first[count // 2 :], among[: count // 2])
+    twice = _moved(first, again, task)
+    elsewhere = _moved(first[count // 2 :], among[: count // 2], task)
     if twice[0] > TWICE:
         return [_unsteady(*twice, "asked twice about the same rows", count)]
     if elsewhere[0] > ELSEWHERE:
@@ -74,19 +75,25 @@ def _part(rows: Rows, first: int, count: int) -> TensorRows:
     return TensorRows(piece.inputs, piece.labels, piece.known, piece.ids)
 
 
-def _moved(first: Tensor, other: Tensor) -> tuple[float, float]:
-    """The mean distance of answers in units of their deviation, and the share whose greatest output is another."""
+def _moved(first: Tensor, other: Tensor, task: Task) -> tuple[float, float]:
+    """The mean distance of answers in units of their deviation, and the share whose greatest output is another.
+
+    Digests keep no outputs whose distance means anything; there the share stands for both.
+    """
+    if isinstance(task, Digests):
+        share = 1 - task.likeness(first, other)["agreement"]
+        return share, share
     scale = float(first.std()) or 1.0
     flipped = (first.argmax(dim=-1) != other.argmax(dim=-1)).float().mean() if first.shape[-1] > 1 else torch.zeros(())
     return float((first - other).abs().mean()) / scale, float(flipped)
 
 
 def _unsteady(moved: float, flipped: float, how: str, count: int) -> Finding:
+    far = "" if moved == flipped else f"its answers moved by {moved:.2g} of their deviation, and "
     return Finding(
         "error" if flipped > FLIPPED or moved > FAR else "warning",
         "the teacher answers differently each time",
-        f"{how}, {count} of them, its answers moved by {moved:.2g} of their deviation, and the greatest output "
-        f"changed in {flipped:.1%}",
+        f"{how}, {count} of them, {far}the greatest output changed in {flipped:.1%}",
         "put it in eval mode: dropout or batch normalisation is at work in train mode (network.eval(), or dropout with "
         "training=False); an answer drawn at random can be recorded once: record: 1",
     )
