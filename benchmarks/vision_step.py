@@ -17,22 +17,18 @@ compiled where its steps are. `plain loop` and `torchdistill` are as people run 
 import argparse
 import importlib.util
 import json
-import os
-import platform
-import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
+from timing.turns import Steps, machine, measured, ratio, show
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -65,7 +61,7 @@ AUGMENT = "crop(padding=2) + flip"
 QUICK_SECONDS, QUICK_ROWS = 28.0, 2_560
 CPU, CLASSES = torch.device("cpu"), fashion_mnist.CLASSES
 HEARD = (("path", "."), ("io", "output"))
-Steps = Iterator[None]
+PACKAGES = ("torch", "torchvision", "torchdistill")
 
 
 def student() -> nn.Sequential:
@@ -308,61 +304,6 @@ def _variants(bench: Bench, quick: bool) -> dict[str, Steps]:
     return found
 
 
-def _measured(variants: dict[str, Steps], rounds: int, steps: int, until: float) -> dict[str, list[float]]:
-    """CPU milliseconds a step of each variant in each round; fewer rounds where time is up."""
-    for steps_of in variants.values():
-        for _ in range(3):  # compiles, and fills caches
-            next(steps_of)
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds):
-        if number and time.perf_counter() > until:
-            break
-        order = list(variants)
-        random.Random(number).shuffle(order)
-        for name in order:
-            started = time.process_time()
-            for _ in range(steps):
-                next(variants[name])
-            times[name].append((time.process_time() - started) / steps * 1e3)
-    return times
-
-
-def ratio(times: dict[str, list[float]], one: str, other: str) -> tuple[float, float, float]:
-    """The median over rounds of one variant's time by another's in the same round, and its 95 % bootstrap interval."""
-    paired = np.array(times[one]) / np.array(times[other])
-    drawn = np.random.default_rng(0).choice(paired, size=(10_000, len(paired)))
-    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
-    return float(np.median(paired)), float(low), float(high)
-
-
-def _machine() -> dict[str, Any]:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    packages = ("torch", "torchvision", "torchdistill")
-    found = {name: version(name) for name in packages if importlib.util.find_spec(name)}
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "threads": 1,
-        "python": platform.python_version(),
-        **found,
-    }
-
-
-def _show(times: dict[str, list[float]], console: Console) -> None:
-    names = [name for name in ("alone", "limit") if name in times]
-    console.print(f"{'':16s}{'CPU ms a step':>24s}" + "".join(f"{'over ' + name:>26s}" for name in names))
-    for name, values in times.items():
-        row = f"{name:16s}{statistics.median(values):10.1f} ({min(values):.1f}-{max(values):.1f})".ljust(40)
-        for other in names:
-            middle, low, high = ratio(times, name, other)
-            row += f"{middle:12.3f} [{low:.3f}, {high:.3f}]"
-        console.print(row, highlight=False)
-
-
 def main() -> None:
     """Reads the arguments, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -375,21 +316,21 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     console, quick = Console(soft_wrap=True), given.quick
-    machine = _machine()
+    here = machine(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
         rows = QUICK_ROWS if quick else given.rows
         bench = _bench(rows, not (quick or given.no_compile), Path(folder), console)
-        console.print(f"{bench.source}; {machine}", highlight=False)
+        console.print(f"{bench.source}; {here}", highlight=False)
         until = STARTED + QUICK_SECONDS if quick else float("inf")
-        times = _measured(_variants(bench, quick), given.rounds, 4 if quick else given.steps, until)
+        times = measured(_variants(bench, quick), given.rounds, 4 if quick else given.steps, until)
     how = f"{bench.precision}, {'compiled' if bench.compile else 'not compiled'}"
     console.print(f"{len(times['alone'])} rounds, {how}; medians (least-greatest), paired ratios with 95 % intervals")
-    _show(times, console)
+    show(times, console, ("alone", "limit"))
     if given.json:
         live = ratio(times, "live augmented", "alone")[0]
         ratios = {"recorded_over_alone": ratio(times, "recorded", "alone")[0], "live_over_alone": live}
         milliseconds = {name: statistics.median(values) for name, values in times.items()}
-        given.json.write_text(json.dumps({"ratios": ratios, "ms": milliseconds, "machine": machine}, indent=1) + "\n")
+        given.json.write_text(json.dumps({"ratios": ratios, "ms": milliseconds, "machine": here}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ MUTATIONS_OF_TARGETS = [
         "targets/topk.py",
         (
             (
-                "tails = [_merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]",
-                "tails = [_merged(logits, symbols, 1.0)[..., -1] / temperature for temperature in temperatures]",
+                "tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]",
+                "tails = [merged(logits, symbols, 1.0)[..., -1] / temperature for temperature in temperatures]",
             ),
         ),
         TARGETS,
@@ -23,8 +23,8 @@ MUTATIONS_OF_TARGETS = [
         "targets/topk.py",
         (
             (
-                "tails = [_merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]",
-                "tails = [_merged(logits, symbols, 1.0)[..., -1] / temperature for temperature in temperatures]",
+                "tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]",
+                "tails = [merged(logits, symbols, 1.0)[..., -1] / temperature for temperature in temperatures]",
             ),
         ),
         TARGETS,
@@ -35,7 +35,7 @@ MUTATIONS_OF_TARGETS = [
         "targets/topk.py",
         (
             (
-                "ours = _merged(student, symbols, temperature)",
+                "ours = merged(student, symbols, temperature)",
                 "ours = torch.cat([softened(student.gather(-1, symbols), temperature), tail], dim=-1)",
             ),
         ),
@@ -44,15 +44,20 @@ MUTATIONS_OF_TARGETS = [
     ),
     Mutation(
         "a student's tail has no gradient",
-        "targets/topk.py",
-        ((".exp_().mul_(gradient[..., -1:])", ".exp_().mul_(0.0)"),),
+        "partial.py",
+        (("(raised * shares)", "(raised * 0.0)"),),
         TARGETS,
         f"{BY_HAND} and 3 and kl",
     ),
     Mutation(
-        "a kept symbol's gradient comes twice",
-        "targets/topk.py",
-        (("whole.scatter_(-1, symbols, gradient[..., :-1])", "whole.scatter_add_(-1, symbols, gradient[..., :-1])"),),
+        "a kept symbol's gradient has the tail's in it",
+        "partial.py",
+        (
+            (
+                "(raised * shares).scatter_(-1, symbols, gradient[..., :-1])",
+                "(raised * shares).scatter_(-1, symbols, gradient[..., :-1] + gradient[..., -1:])",
+            ),
+        ),
         TARGETS,
         f"{BY_HAND} and 3 and kl",
     ),
@@ -65,11 +70,11 @@ MUTATIONS_OF_TARGETS = [
     ),
     Mutation(
         "a tail as 1 minus the rest",
-        "targets/topk.py",
+        "partial.py",
         (
             (
-                "rest = torch.logsumexp(soft.scatter_(-1, symbols, -torch.inf), dim=-1, keepdim=True)",
-                "rest = soft.logsumexp(-1, True) + torch.log1p(-soft.softmax(-1).gather(-1, symbols).sum(-1, True))",
+                "_exponentials(soft.scatter_(-1, symbols, -torch.inf))",
+                "_exponentials(soft)\n        total = total - raised.gather(-1, symbols).sum(-1, True)",
             ),
         ),
         TARGETS,
@@ -77,8 +82,8 @@ MUTATIONS_OF_TARGETS = [
     ),
     Mutation(
         "a rest of nothing has a gradient that is no number",
-        "targets/topk.py",
-        (("rest.clamp(min=torch.finfo(rest.dtype).min)", "rest"),),
+        "partial.py",
+        (("total.clamp(min=torch.finfo(total.dtype).tiny)", "total"),),
         TARGETS,
         "finite_and_sum_to_zero",
     ),

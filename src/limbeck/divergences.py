@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from limbeck.partial import softened
 from limbeck.precision import wide
 
 _ROUNDINGS = 16  # a largest deviation from the mean this many roundings wide is taken for none
@@ -53,11 +54,6 @@ def monotone(divergence: Kind) -> Kind:
 def is_monotone(divergence: Divergence) -> bool:
     """Whether a divergence has declared that merging symbols never raises it; one that says nothing has not."""
     return bool(getattr(divergence, "monotone", False))
-
-
-def softened(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
-    """Logits divided by a temperature (> 0), in at least float32 whatever their precision."""
-    return wide(logits) / temperature
 
 
 def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:

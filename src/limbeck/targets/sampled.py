@@ -15,14 +15,13 @@ Deviations:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from limbeck.divergences import Divergence, kl, softened, tempered
+from limbeck.divergences import Divergence, kl, tempered
+from limbeck.partial import likelihoods
 from limbeck.targets.protocol import Places, insist
 
 
@@ -115,9 +114,9 @@ class SampledTargets:
             TeacherError: When the divergence or the temperature is another.
         """
         insist(self, divergence, temperature)
-        likelihoods: Tensor = _Likelihoods.apply(student, self.symbols.long(), temperature)
+        said = likelihoods(student, self.symbols.long(), temperature)
         # What fills up is left out before the product: the student may rule out the symbol that stands there.
-        surprise = torch.where(self.counts > 0, -likelihoods, 0.0)
+        surprise = torch.where(self.counts > 0, -said, 0.0)
         shares = self.counts.to(surprise.dtype) / self.counts.sum(dim=-1, keepdim=True)
         weights = shares if self.ratios is None else shares * self.ratios.to(surprise.dtype)
         return (weights * surprise).sum(dim=-1) - self.entropy.to(surprise.dtype)
@@ -138,30 +137,6 @@ class SampledTargets:
             entropy=change(self.entropy),
             ratios=None if self.ratios is None else change(self.ratios),
         )
-
-
-class _Likelihoods(torch.autograd.Function):
-    """Log-probabilities of some symbols, each of which may stand there more than once.
-
-    Autograd by itself would keep tensors of rows x symbols until the backward pass; this keeps the logits, which the
-    student's head keeps anyway.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, symbols: Tensor, temperature: float) -> Tensor:
-        soft = softened(logits, temperature)
-        whole = torch.logsumexp(soft, dim=-1, keepdim=True)
-        ctx.save_for_backward(logits, symbols, whole)
-        ctx.temperature = temperature
-        return soft.gather(-1, symbols) - whole
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        logits, symbols, whole = ctx.saved_tensors
-        gradient = gradient / ctx.temperature
-        found = softened(logits, ctx.temperature).sub_(whole).exp_().mul_(-gradient.sum(dim=-1, keepdim=True))
-        return found.scatter_add_(-1, symbols, gradient).to(logits.dtype), None, None
 
 
 def _counted(

@@ -8,14 +8,13 @@ that will be asked for, and no other is answered.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from limbeck.divergences import Divergence, is_monotone, softened, tempered
+from limbeck.divergences import Divergence, is_monotone, tempered
+from limbeck.partial import merged, softened
 from limbeck.targets.protocol import Places, insist
 
 
@@ -59,7 +58,7 @@ class TopKTargets:
         """
         size = logits.shape[-1]
         symbols = logits.topk(min(k, size), dim=-1, sorted=False).indices.sort(dim=-1).values
-        tails = [_merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]
+        tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]
         return cls(symbols, logits.gather(-1, symbols), torch.stack(tails, dim=-1), tuple(temperatures), size)
 
     @property
@@ -105,7 +104,7 @@ class TopKTargets:
             )
         tail = self.tails.detach()[..., self.temperatures.index(temperature), None]
         theirs = torch.cat([softened(logits, temperature), tail], dim=-1)
-        ours = _merged(student, symbols, temperature)
+        ours = merged(student, symbols, temperature)
         return divergence(torch.log_softmax(theirs, dim=-1), torch.log_softmax(ours, dim=-1))
 
     def rows(self, index: Places) -> "TopKTargets":
@@ -126,38 +125,3 @@ class TopKTargets:
     @property
     def _stored(self) -> str:
         return ", ".join(f"{temperature:g}" for temperature in self.temperatures)
-
-
-class _Merge(torch.autograd.Function):
-    """The softened logits of some symbols, then the logarithm of the summed exponentials of all others.
-
-    Autograd by itself would keep several tensors of rows x symbols until the backward pass; this keeps the logits,
-    which the student's head keeps anyway.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, symbols: Tensor, temperature: float) -> Tensor:
-        soft = softened(logits, temperature)
-        kept = soft.gather(-1, symbols)
-        # Summed over the others themselves: 1 minus the sum of the kept would have no digits left for a small rest.
-        rest = torch.logsumexp(soft.scatter_(-1, symbols, -torch.inf), dim=-1, keepdim=True)
-        ctx.save_for_backward(logits, symbols, rest)
-        ctx.temperature = temperature
-        return torch.cat([kept, rest], dim=-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        logits, symbols, rest = ctx.saved_tensors
-        gradient = gradient / ctx.temperature
-        # Where nothing is left the rest is -inf, and so is every logit in it; the floor makes their shares 0.
-        floor = rest.clamp(min=torch.finfo(rest.dtype).min)
-        whole = softened(logits, ctx.temperature).sub_(floor).exp_().mul_(gradient[..., -1:])
-        return whole.scatter_(-1, symbols, gradient[..., :-1]).to(logits.dtype), None, None
-
-
-def _merged(
-    logits: Float[Tensor, "*rows symbols"], symbols: Int[Tensor, "*rows kept"], temperature: float
-) -> Float[Tensor, "*rows merged"]:
-    merged: Tensor = _Merge.apply(logits, symbols, temperature)
-    return merged

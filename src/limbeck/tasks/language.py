@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from torch.nn import functional
 
 from limbeck.divergences import kl, log_mean
 from limbeck.metrics.classes import binned_error, reliability_data
 from limbeck.metrics.known import check_class_numbers, counted
 from limbeck.notation import spelled
+from limbeck.partial import likelihoods
 from limbeck.precision import wide
 from limbeck.records import Panel
 from limbeck.targets.topk import TopKTargets
@@ -74,10 +74,7 @@ class Language:
         self, outputs: Float[Tensor, "*rows tokens"], labels: Int[Tensor, "*rows"]
     ) -> Float[Tensor, "*rows"]:
         """Cross-entropy in nats for each position, in at least float32."""
-        flat = functional.cross_entropy(
-            wide(outputs).reshape(-1, outputs.shape[-1]), labels.reshape(-1).long(), reduction="none"
-        )
-        return flat.reshape(labels.shape)
+        return -likelihoods(outputs, labels[..., None].long())[..., 0]
 
     def digest(
         self,

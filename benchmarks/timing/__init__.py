@@ -1,0 +1,1 @@
+"""Times of several ways to do one thing, taken in turns."""
