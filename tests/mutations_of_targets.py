@@ -150,14 +150,14 @@ MUTATIONS_OF_TARGETS = [
     Mutation(
         "what fills up a row is not left out",
         "targets/sampled.py",
-        (("torch.where(self.counts > 0, -likelihoods, 0.0)", "-likelihoods"),),
+        (("torch.where(self.counts > 0, -said, 0.0)", "-said"),),
         SAMPLED,
         "rules_out_a_symbol",
     ),
     Mutation(
         "the gradient of draws at another temperature",
-        "targets/sampled.py",
-        (("gradient = gradient / ctx.temperature", "gradient = 1.0 * gradient"),),
+        "partial.py",
+        (("slope = gradient / ctx.temperature", "gradient = 1.0 * gradient"),),
         SAMPLED,
         "mean_surprise_of_the_draws",
     ),

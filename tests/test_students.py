@@ -205,3 +205,47 @@ def test_stem_stride_must_be_a_power_of_two(build: Build, stride: int) -> None:
 def test_mlp_refuses_empty_rows(inputs: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match="rows of shape"):
         mlp.build(inputs, 10)
+
+
+def test_a_bound_on_the_norms_scales_back_what_has_grown_past_it_and_leaves_the_rest() -> None:
+    torch.manual_seed(0)
+    model = mlp.build((6,), 3, size=5, depth=2, max_norm=1.5)
+    layer = model.layer1[0]
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(5, 6) * torch.tensor([0.5, 1.4, 1.6, 3.0, 90.0])[:, None])
+        layer.weight[4, 5] = 120.0  # of length 150
+    grown, rows = layer.weight.detach().clone(), torch.randn(4, 6)
+    expected = grown.clone()
+    expected[2:] *= (torch.tensor([1.5 / 1.6, 0.5, 0.01]))[:, None]
+    said = layer.eval()(rows)
+    torch.testing.assert_close(said, rows @ expected.T + layer.bias, rtol=1e-5, atol=1e-5)
+    assert torch.equal(layer.weight, grown), "an answer changed the weights"
+    torch.testing.assert_close(layer.train()(rows), said, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(layer.weight[:2], grown[:2])
+
+
+def test_training_under_a_bound_is_descent_that_is_projected_after_each_step() -> None:
+    torch.manual_seed(0)
+    bounded, free = (mlp.build((6,), 3, size=5, depth=1, max_norm=bound) for bound in (0.6, None))
+    free.load_state_dict(bounded.state_dict())
+    rows, labels = torch.randn(20, 6), torch.randint(0, 3, (20,))
+    for model in (bounded, free):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+        for _ in range(10):
+            if model is free:
+                weight = free.layer1[0].weight
+                weight.data *= (0.6 / weight.norm(dim=1, keepdim=True)).clamp(max=1)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(rows), labels).backward()
+            optimizer.step()
+    weight = free.layer1[0].weight
+    weight.data *= (0.6 / weight.norm(dim=1, keepdim=True)).clamp(max=1)
+    torch.testing.assert_close(bounded.eval()(rows), free.eval()(rows), rtol=1e-4, atol=1e-5)
+    assert (weight.norm(dim=1) > 0.59).any()
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_bound_that_bounds_nothing_is_refused(bound: float) -> None:
+    with pytest.raises(ModelError, match="max_norm"):
+        mlp.build((6,), 3, max_norm=bound)

@@ -70,9 +70,9 @@ class _Likelihoods(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         raised, total, symbols = ctx.saved_tensors
-        gradient = gradient / ctx.temperature
-        found = raised * (-gradient.sum(dim=-1, keepdim=True) / total)
-        return found.scatter_add_(-1, symbols, gradient).to(ctx.precision), None, None
+        slope = gradient / ctx.temperature
+        found = raised * (-slope.sum(dim=-1, keepdim=True) / total)
+        return found.scatter_add_(-1, symbols, slope).to(ctx.precision), None, None
 
 
 class _Merged(torch.autograd.Function):
