@@ -157,7 +157,7 @@ MUTATIONS_OF_TARGETS = [
     Mutation(
         "the gradient of draws at another temperature",
         "partial.py",
-        (("slope = gradient / ctx.temperature", "gradient = 1.0 * gradient"),),
+        (("slope = gradient / ctx.temperature", "slope = 1.0 * gradient"),),
         SAMPLED,
         "mean_surprise_of_the_draws",
     ),
