@@ -66,7 +66,8 @@ $(INSTALLED): requirements.lock pyproject.toml runtime/pyproject.toml
 	$(BIN)/python -c "import limbeck, limbeck_runtime, torch"
 	@touch $@
 
-# Without `boosting`: XGBoost brings 300 MB of CUDA libraries of its own, and its tests say that they skip.
+# Without `boosting`: XGBoost brings 300 MB of CUDA libraries of its own; without `ray`: its wheel has 79 MB. Their tests
+# say that they skip.
 LOCKED_EXTRAS := data ecg language onnx sklearn vision trackers
 
 lock: ## requirements.lock anew, with the newest versions that fit

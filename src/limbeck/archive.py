@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -14,7 +15,7 @@ from limbeck.inquiry import asked_of, views_that_fit
 from limbeck.objective import Needs
 from limbeck.progress import Progress, RowsDone
 from limbeck.recipe import Recipe
-from limbeck.recorder import record
+from limbeck.recorder import Work, record
 from limbeck.recordings.form import parse
 from limbeck.recordings.writer import Share
 from limbeck.task import Task
@@ -53,20 +54,7 @@ class Archive:
         if epochs is None:
             raise RecipeError("record: auto with a budget in time", expected="a budget in epochs or steps")
         views, size = views_that_fit(
-            asked_of(
-                teacher,
-                self.data.train,
-                self.task,
-                needs=needs,
-                classes=self.data.classes,
-                keep=self.recipe.keep,
-                views=1,
-                augment=self.augment,
-                augment_seed=self.recipe.data.seed,
-                device=self.accelerator.device,
-            ),
-            epochs,
-            folder,
+            asked_of(teacher, self.data.train, self.task, **self._asking(needs, views=1)), epochs, folder
         )
         why = "one for each epoch" if views == epochs else f"what half of the free disk holds, of {epochs} epochs"
         self.watcher.say(f"record: auto is {views} views of each row ({why}; about {views * size / 1e6:.1f} MB)")
@@ -84,31 +72,32 @@ class Archive:
             share: Which shards, where only a share of the recording is made here.
         """
         several = share is None and self.accelerator.num_processes > 1
-        asked = parse(self.recipe.keep)
-        settled = asked.settled(needs, positions=self.data.train.known.ndim > 1)
-        if settled != asked:
-            self.watcher.say(
-                f"keep: {self.recipe.keep} is {settled!r} (what was left open follows from the objective, and from how "
-                "many positions a row has)"
-            )
+        self._say_what_is_kept(needs)
         made = record(
             teacher,
             self.data.train,
             self.task,
             to=place,
-            needs=needs,
-            classes=self.data.classes,
-            keep=self.recipe.keep,
-            views=self.views,
-            augment=self.augment,
-            augment_seed=self.recipe.data.seed,
-            device=self.accelerator.device,
+            **self._asking(needs, self.views),
             share=Share(self.accelerator.process_index, self.accelerator.num_processes) if several else share,
             together=partial(meet, self.accelerator) if several else None,
             progress=RowsDone(self.watcher, f"recording {teacher.name}"),
         )
         self.watcher.done()
         return made
+
+    def work(self, teacher: Teacher, needs: Needs, place: Path) -> Work:
+        """The recording that `record` makes, for the process that leads those which write its shards, and for them.
+
+        Args:
+            teacher: Who is recorded.
+            needs: What will be asked of the recording.
+            place: Where.
+        """
+        self._say_what_is_kept(needs)
+        asked = asked_of(teacher, self.data.train, self.task, **self._asking(needs, self.views))
+        asked.prepare()
+        return Work(asked, place, progress=RowsDone(self.watcher, f"recording {teacher.name}"))
 
     def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:
         """As `record`; the finished recording, ready for these needs, on the run's device."""
@@ -122,3 +111,24 @@ class Archive:
         """How many views are recorded; without augmentation all views are one."""
         assert self.recipe.record != "auto", "settled() comes first"
         return int(self.recipe.record or 1) if self.augment is not None else 1
+
+    def _say_what_is_kept(self, needs: Needs) -> None:
+        asked = parse(self.recipe.keep)
+        settled = asked.settled(needs, positions=self.data.train.known.ndim > 1)
+        if settled != asked:
+            self.watcher.say(
+                f"keep: {self.recipe.keep} is {settled!r} (what was left open follows from the objective, and from how "
+                "many positions a row has)"
+            )
+
+    def _asking(self, needs: Needs, views: int) -> dict[str, Any]:
+        """How `asked_of` is told what this run asks of a teacher."""
+        return {
+            "needs": needs,
+            "classes": self.data.classes,
+            "keep": self.recipe.keep,
+            "views": views,
+            "augment": self.augment,
+            "augment_seed": self.recipe.data.seed,
+            "device": self.accelerator.device,
+        }

@@ -8,6 +8,7 @@ teacher and data is left as it is, after its shards were compared with their has
 precision it is in: under `torch.autocast` in that of the autocast, and so it is kept.
 """
 
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -23,8 +24,9 @@ from limbeck.data.rows import Rows
 from limbeck.errors import Interrupted, TeacherError, TeacherStopped
 from limbeck.inquiry import Asked, asked_of, first_look
 from limbeck.recordings.index import Index
-from limbeck.recordings.integrity import compare_index
-from limbeck.recordings.manifest import Manifest, Place, refuse_other
+from limbeck.recordings.integrity import compare, compare_index, finished
+from limbeck.recordings.manifest import Manifest, Place, read_manifest, refuse_other
+from limbeck.recordings.store import note_seconds, seconds_noted
 from limbeck.recordings.writer import Share, Writer, begun_manifest, conclude
 from limbeck.storage import sole_writer
 from limbeck.task import Task
@@ -91,7 +93,7 @@ class Work:
 
     asked: Asked
     folder: Path
-    save_seconds: float
+    save_seconds: float = SAVE_SECONDS
     progress: Callable[[int, int], None] | None = None
 
     def done_by(self, share: Share, together: Callable[[], None] | None, shard_bytes: int) -> None:
@@ -113,6 +115,48 @@ class Work:
             if leads:
                 conclude(self.folder)
             wait()
+
+    def led(self, make: Callable[[Manifest], None], shard_bytes: int = SHARD_BYTES) -> None:
+        """Begins and concludes a recording whose shards other processes write meanwhile, by `helped`.
+
+        Args:
+            make: Has all shards written that are not finished, and returns when they are; not called where all are.
+            shard_bytes: About how large a shard becomes.
+        """
+        with sole_writer(self.folder):
+            self.begin(shard_bytes)
+            manifest = read_manifest(self.folder)
+            compare(self.folder, manifest, finished(self.folder, manifest))
+            before, start = seconds_noted(self.folder, 0.0), time.monotonic()
+            try:
+                if self.tell(manifest) < len(manifest.places()):
+                    make(manifest)
+            finally:
+                note_seconds(self.folder, before + time.monotonic() - start)
+            conclude(self.folder)
+
+    def tell(self, manifest: Manifest) -> int:
+        """Says how many rows others have finished by now; returns the number of finished shards."""
+        there = finished(self.folder, manifest)
+        places = manifest.places()
+        if self.progress is not None:
+            done = sum(place.rows for place in places if place.file in there)
+            self.progress(done, sum(place.rows for place in places))
+        return len(there)
+
+    def helped(self, share: Share) -> None:
+        """Writes a share into a recording that another process, perhaps on another machine, has begun and concludes.
+
+        Args:
+            share: Which shards.
+
+        Raises:
+            RecordingError: When the folder does not hold the beginning of this recording: another teacher, other data.
+        """
+        manifest = read_manifest(self.folder)
+        refuse_other(manifest.identity, self.asked.identity(), self.folder)
+        compare_index(self.folder, manifest)
+        self.write(share, times=False)
 
     def begin(self, shard_bytes: int) -> None:
         """Writes the manifest and the index of a new recording, or makes sure that the one begun here is this one.

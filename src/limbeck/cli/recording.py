@@ -21,6 +21,23 @@ ShareText = Annotated[
     typer.Option("--share", metavar="NUMBER/OF", help="Make only this share of it, such as 2/3.", show_default=False),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Have Ray's workers record: local starts Ray here; auto or HOST:PORT is a cluster that runs, whose "
+        "machines all see the folder.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Ray's workers; as many as it has room for when left out.", show_default=False
+    ),
+]
+
 
 def record(
     context: typer.Context,
@@ -28,13 +45,16 @@ def record(
     to: Target,
     changes: Changes = None,
     share: ShareText = None,
+    ray: Ray = None,
+    workers: Workers = None,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Record a recipe's teacher: what it says about every row, once, for any number of students.
 
-    Several machines may each make a share of it (--share 1/2 here, --share 2/2 there); `limbeck merge` joins them.
+    Several machines may each make a share of it (--share 1/2 here, --share 2/2 there); `limbeck merge` joins them. Or
+    Ray's workers make it (--ray local).
     """
     from limbeck.cli.training import stoppable
     from limbeck.dictation import dictated
@@ -42,11 +62,20 @@ def record(
 
     screen = Screen.of(context)
     said = "".join(f" --set {quote(change)}" for change in changes or [])
-    part = "" if share is None else f" --share {share}"
+    options = {"share": share, "ray": ray, "workers": workers}
+    part = "".join(f" --{name} {quote(str(value))}" for name, value in options.items() if value is not None)
     again = f"limbeck record {quote(str(recipe))} --to {quote(str(to))}{said}{part}"
+    if workers is not None and ray is None:
+        raise typer.BadParameter("--workers are Ray's; say --ray too")
     with stoppable(screen, again) as progress:
         manifest, there = dictated(
-            Recipe.read(recipe, changes or []), to, share=_share(share), progress=progress, resume_command=again
+            Recipe.read(recipe, changes or []),
+            to,
+            share=_share(share),
+            ray=ray,
+            workers=workers,
+            progress=progress,
+            resume_command=again,
         )
     _end(manifest, there, to, screen)
 

@@ -36,6 +36,11 @@ def main_process() -> bool:
     return bool(get_int_from_env(["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"], 0) == 0)
 
 
+def several_processes() -> bool:
+    """Whether a launcher started this process beside others; known before they have met, as `main_process`."""
+    return bool(get_int_from_env(["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"], 1) > 1)
+
+
 def meet(accelerator: Accelerator) -> None:
     """Waits for the other processes of one launch, for half an hour at most (accelerate's bound).
 
