@@ -3,6 +3,7 @@
 from mutations import Mutation
 
 PACKED, TEXT, TALKS = "test_packing.py", "test_text.py", "test_conversations.py"
+LANGUAGE, SPEECH, OWN_TEXT = "test_language.py", "test_speech.py", "test_own_text.py"
 
 MUTATIONS_OF_TEXT = [
     Mutation(
@@ -64,7 +65,7 @@ MUTATIONS_OF_TEXT = [
     Mutation(
         "a template that does not end its turns is taken",
         "data/conversations.py",
-        (("if not self.special & set(said):", "if not said:"),),
+        (("if not ends:", "if not said:"),),
         TALKS,
         "cannot_teach",
     ),
@@ -116,5 +117,69 @@ MUTATIONS_OF_TEXT = [
         (("contents(data.splits(), documents=names)", "contents(data.splits())"),),
         TEXT,
         "equal_documents",
+    ),
+    Mutation(
+        "positions are counted in the packed row",
+        "tasks/language.py",
+        (("return starts(inputs[:, 1])[0]", "return torch.arange(inputs.shape[2]).expand(len(inputs), -1)"),),
+        LANGUAGE,
+        "by_the_position_in_the_document",
+    ),
+    Mutation(
+        "the end of the student's own text is masked",
+        "training/own_text.py",
+        (("mask = counted.to(device)", "mask = counted.to(device) & ~torch.isin(labels, torch.tensor(self.end))"),),
+        OWN_TEXT,
+        "only_that_counts",
+    ),
+    Mutation(
+        "the student's own prompt counts",
+        "training/own_text.py",
+        (
+            ("labels[number, place + prompt - 1 : after - 1]", "labels[number, place : after - 1]"),
+            ("torch.tensor(text[prompt:], dtype", "torch.tensor(text[1:], dtype"),
+        ),
+        OWN_TEXT,
+        "only_that_counts",
+    ),
+    Mutation(
+        "the student learns its own tokens as labels",
+        "training/own_text.py",
+        (("known=torch.zeros_like(mask)", "known=mask"),),
+        OWN_TEXT,
+        "at_the_losses_own",
+    ),
+    Mutation(
+        "what is drawn does not depend on the step",
+        "training/own_text.py",
+        (("seed=seed * 1_000_003 + step", "seed=seed"),),
+        OWN_TEXT,
+        "draws_depend",
+    ),
+    Mutation(
+        "the control is given texts of its own",
+        "workshop.py",
+        ((', objective=find_objective("labels"), practice=None)', ', objective=find_objective("labels"))'),),
+        OWN_TEXT,
+        "control_stays",
+    ),
+    Mutation(
+        "a prompt shows a token of its completion",
+        "languages/packed.py",
+        (
+            (
+                "return Passage(tuple(tokens[document[0] : asked + 1])",
+                "return Passage(tuple(tokens[document[0] : asked + 2])",
+            ),
+        ),
+        SPEECH,
+        "reaches_to_the_first",
+    ),
+    Mutation(
+        "a text that ended is taken for one that was cut",
+        "languages/speech.py",
+        (("ended = bool(tokens) and tokens[-1] in end", "ended = False"),),
+        SPEECH,
+        "ends_where",
     ),
 ]

@@ -144,11 +144,54 @@ def test_a_vocabulary_below_what_is_kept_and_a_teacher_that_is_equal() -> None:
     logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     logits[:, 2] = -torch.inf  # a padded symbol
     labels = torch.tensor([0, 1, 3, 4, 0, 1])
-    theirs = judge.digest(logits, labels, None)
-    ours = judge.digest(logits, labels, theirs)
-    assert bool(torch.isfinite(ours[:, :5]).all())
-    same(ours[:, 4], torch.zeros(6), 1e-6)
+    places = torch.arange(6)
+    theirs = judge.digest(logits, labels, places, None)
+    ours = judge.digest(logits, labels, places, theirs)
+    assert bool(torch.isfinite(ours[:, :7]).all())
+    same(ours[:, 5], torch.zeros(6), 1e-6)
+    assert ours[:, 6].tolist() == [1] * 6 and theirs[:, 6].tolist() == [-1] * 6
     assert judge.likeness(ours[None], theirs[None])["agreement"] == 1
+
+
+def packed() -> TensorRows:
+    """Rows of several documents, of which the first tokens are prompts, with padding between and after them."""
+    rows = texts()
+    generator = torch.Generator().manual_seed(7)
+    numbers = torch.zeros(ROWS, LENGTH, dtype=torch.int64)
+    for row in range(ROWS):
+        place, number = row % 3, 1
+        while place < LENGTH:
+            size = int(torch.randint(1, 24, (1,), generator=generator))
+            numbers[row, place : place + size] = number
+            place, number = place + size + number % 2, number + 1
+    known = rows.known & (numbers > 0)
+    assert rows.labels is not None
+    inputs = torch.stack([rows.inputs[:, 0], numbers], dim=1)
+    return TensorRows(inputs, torch.where(known, rows.labels, -1), known, rows.ids)
+
+
+def test_cost_and_likeness_are_shown_by_the_position_in_the_document_not_in_the_row() -> None:
+    rows, judge = packed(), task("language")
+    student, teacher = (Model(Small(seed)) for seed in (1, 2))
+    with torch.no_grad():
+        ours, theirs = (model(rows.inputs).double() for model in (student, teacher))
+    expected: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
+    for row, numbers in enumerate(rows.inputs[:, 1].tolist()):
+        for place, number in enumerate(numbers):
+            if rows.known[row, place]:
+                said, truth = ours[row, place].log_softmax(-1), int(rows.labels[row, place])
+                gap = float(TopKTargets.of(theirs[row, place, None], 64).divergence(kl, ours[row, place, None], 1.0))
+                same_token = float(ours[row, place].argmax() == theirs[row, place].argmax())
+                expected[numbers[:place].count(number) < 16].append((-float(said[truth]), gap, same_token))
+    panel = evaluate(student, rows, judge, CLASSES, teacher=teacher).panels[1]
+    assert panel.data["columns"] == ["position", "nll", "kl", "agreement", "tokens"]
+    for (where, *numbers), early in zip(panel.data["rows"], (True, False), strict=True):
+        means = [sum(column) / len(expected[early]) for column in zip(*expected[early], strict=True)]
+        assert numbers == pytest.approx([*means, len(expected[early])], rel=1e-5), where
+    assert panel.data["rows"][0][0] == "1 to 16"
+    alone = evaluate(student, rows, judge, CLASSES).panels[1].data
+    assert alone["columns"] == ["position", "nll", "tokens"]
+    assert [line[1] for line in alone["rows"]] == [line[1] for line in panel.data["rows"]]
 
 
 def test_the_places_where_the_teacher_wavered_are_shown_with_their_text() -> None:
@@ -163,10 +206,6 @@ def test_the_places_where_the_teacher_wavered_are_shown_with_their_text() -> Non
     assert following == f"t{int(said.labels[row, place])}"
     best = int(said.outputs[row, place, 1])
     assert likely.startswith(f"'t{best}' {float(said.outputs[row, place, 2]):.0%}")
-    first, *_ = judge.panels(said.outputs, said.labels, said.known, CLASSES)[1].data["rows"]
-    assert first[0] == "1 to 16"
-    there = said.known[:, :16]
-    assert first[1:] == pytest.approx([float(said.outputs[:, :16, 0][there].mean()), int(there.sum())])
 
 
 class Restless:
@@ -195,7 +234,7 @@ def test_a_teacher_is_steady_whose_likeliest_tokens_stay_whatever_becomes_of_the
     rows, judge, cpu = texts(), task("language"), torch.device("cpu")
     rows = rows.select(torch.tensor([0, 1, 3, 4, 0, 1, 3, 4]))
     first, again = (teacher_answers(Restless(by), rows, judge) for by in (0.0, 1e-3))
-    assert not torch.equal(first.outputs[..., 5:69], again.outputs[..., 5:69])  # which 64 are kept has changed
+    assert not torch.equal(first.outputs[..., 7:71], again.outputs[..., 7:71])  # which 64 are kept has changed
     assert steadiness(Restless(1e-4), rows, judge, cpu) == []
     (found,) = steadiness(Restless(1.0), rows, judge, cpu)
     assert found.severity == "error" and "the greatest output changed in" in found.evidence

@@ -59,8 +59,8 @@ def distill(
         resume: Goes on with an interrupted run in the same folder.
         progress: Is told how it goes.
         **more: Any other key of a recipe: `augment`, `record`, `training`, `task`, `seeds`, `device`, `trackers`,
-            `name`; of its data `path`, `columns`, `windows`, `size`, `unreadable`, `memory`, `split`, `labelled`,
-            `omit`; and of its teacher `claims`, what it should score.
+            `generations`, `name`; of its data `path`, `columns`, `windows`, `tokens`, `size`, `unreadable`, `memory`,
+            `split`, `labelled`, `omit`; and of its teacher `claims`, what it should score.
 
     Raises:
         LimbeckError: When anything does not fit, before training starts; see its text for the remedy.

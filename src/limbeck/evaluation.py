@@ -1,6 +1,6 @@
 """What a model answers on rows it has not learnt from, and how good the answers are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,11 @@ from limbeck.data.loader import in_order, rows_at_once
 from limbeck.data.rows import Rows
 from limbeck.measures.complexity import cost
 from limbeck.model import Model, answering
-from limbeck.records import Scores
+from limbeck.records import Panel, Scores
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
 from limbeck.targets.protocol import without_logits
-from limbeck.task import Digests, Task
+from limbeck.task import Digests, Prompting, Speaks, Task
 from limbeck.teachers.protocol import Teacher
 
 _CPU = torch.device("cpu")
@@ -85,13 +85,15 @@ def _outputs(said: Signals, batch: Batch, task: Task, teacher: Tensor | None) ->
         return said.of_logits(lambda logits: (logits,))[0]
     places = batch.known.nonzero(as_tuple=True)
     assert batch.labels is not None
+    stand = task.places(batch.inputs)
     whole: Tensor | None = None
     # Where nothing is known, an empty slice tells how wide a digest is.
     for start in range(0, max(1, len(places[0])), SLICE):
         at = tuple(place[start : start + SLICE] for place in places)
         here = tuple(place.cpu() for place in at)
         beside = None if teacher is None else teacher[here]
-        digest = task.digest(said.logits_at(at), batch.labels[at], beside).cpu()
+        logits = said.logits_at(at)
+        digest = task.digest(logits, batch.labels[at].to(logits.device), stand[at], beside).cpu()
         if whole is None:
             whole = digest.new_zeros(*batch.known.shape, digest.shape[-1])
         whole[here] = digest
@@ -160,6 +162,15 @@ def score(
         metrics |= likeness(said, teacher, task)
     shown = tuple(task.panels(said.outputs, said.labels, said.known, classes)) if panels else ()
     return Scores(int(said.known.sum()), metrics, {}, shown)
+
+
+def spoken(
+    models: Mapping[str, nn.Module], rows: Rows, task: Speaks, classes: Sequence[str], how: Prompting
+) -> tuple[list[dict[str, object]], Panel | None]:
+    """What models go on with after the beginnings of some rows, which are taken evenly from all; see `Speaks`."""
+    count = min(len(rows), how.prompts)
+    piece = rows.take(torch.linspace(0, len(rows) - 1, count).round().long())
+    return task.speech(models, piece.inputs, piece.known, classes, how)
 
 
 def baseline_scores(rows: Rows, task: Task, classes: Sequence[str], *, batch_size: int = 512) -> Scores | None:

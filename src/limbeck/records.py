@@ -12,6 +12,9 @@ from limbeck.storage import write_text
 
 SCHEMA = 1
 
+GENERATIONS = "generations.jsonl"
+"""Where a run keeps what its models said after held-out prompts."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -147,6 +150,34 @@ def read_record(folder: Path) -> RunRecord:
         raise RunError(
             f"{path} is damaged: {type(error).__name__} {error}", remedy="run the recipe again into another folder"
         ) from error
+
+
+def write_generations(said: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Writes `generations.jsonl`: a line for each held-out prompt and way of going on, with who went on how.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written.
+    """
+    write_text(folder / GENERATIONS, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in said))
+
+
+def read_generations(folder: Path) -> list[dict[str, Any]]:
+    """Reads `generations.jsonl` of a run folder; empty where nothing was asked.
+
+    Raises:
+        RunError: When it is damaged.
+    """
+    path = folder / GENERATIONS
+    if not path.is_file():
+        return []
+    try:
+        # Only a line feed ends a line here; a text may hold other characters that end lines elsewhere.
+        found = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged: {error}", remedy="delete it; the report then shows no texts") from error
+    if not all(isinstance(line, dict) and {"prompt", "way", "data"} <= line.keys() for line in found):
+        raise RunError(f"{path} is damaged: a line lacks prompt, way or data", remedy="delete it")
+    return found
 
 
 def _scores(raw: Mapping[str, Any] | None) -> Scores | None:

@@ -12,20 +12,25 @@ from jaxtyping import Shaped
 from torch import nn
 
 from limbeck.catalog.data import data_of
+from limbeck.catalog.languages import tokenizer
 from limbeck.catalog.models import model, of_run, saved_shape, with_weights
 from limbeck.catalog.tasks import task
 from limbeck.catalog.teachers import teacher
 from limbeck.data.arrays import as_rows
 from limbeck.data.forms import traces
+from limbeck.data.prompts import asked
 from limbeck.data.source import Data
 from limbeck.errors import DataError, RecipeError, did_you_mean
 from limbeck.evaluation import baseline_scores, evaluate, score, teacher_answers
+from limbeck.languages.generation import Sampling
+from limbeck.languages.network import LanguageNetwork
 from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.recipe import DataSpec, Recipe
 from limbeck.records import RunRecord, Scores, read_record
 
 _ROWS_AT_ONCE = 512
+_PROMPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,53 @@ def predict_run(
     with torch.inference_mode():
         outputs = run.student()(rows)
     return task(run.record.task).decode(outputs, run.record.classes)
+
+
+def generate_run(
+    run: Run,
+    prompts: Sequence[str | list[dict[str, Any]]],
+    *,
+    length: int = 128,
+    temperature: float = 0.0,
+    nucleus: float = 1.0,
+    seed: int = 0,
+) -> list[Mapping[str, object]]:
+    """What the student of a run on text goes on with, up to the token with which its documents end.
+
+    Args:
+        run: A finished run whose data was text.
+        prompts: Texts, or conversations: lists of {"role": ..., "content": ...}, written by the tokenizer's template.
+        length: Tokens of an answer at most.
+        temperature: Of the draws; 0 takes the likeliest token each time.
+        nucleus: Only the likeliest tokens that together have this share of the probability are drawn from.
+        seed: Of the draws; the same seed, prompts and machine give the same texts.
+
+    Raises:
+        DataError: When the run's data was no text, or a prompt cannot be read.
+        ModelError: When a number is out of range, or a prompt leaves too little of the context.
+
+    Returns:
+        For each prompt `text`, how many `tokens` it has, and whether it `ended` by itself.
+    """
+    said, network = run.recipe().data.tokens, run.student().network
+    if said is None or not isinstance(network, LanguageNetwork):
+        raise DataError(
+            f"the student of {run.folder} does not speak: its data was no text",
+            expected="a run whose recipe says data.tokens",
+            remedy="predict_run asks others about rows",
+        )
+    reads = tokenizer(str(run.folder))
+    asked_for, turns = asked(reads, said, prompts)
+    known = reads.get_vocab()
+    end = {known[name] for name in run.record.data.get("tokens", {}).get("ends", ())} | turns
+    how = Sampling(length, tuple(sorted(end)), temperature, nucleus, seed)
+    found: list[Mapping[str, object]] = []
+    for first in range(0, len(asked_for), _PROMPTS_AT_ONCE):
+        for tokens in network.generate(asked_for[first : first + _PROMPTS_AT_ONCE], how):
+            ended = bool(tokens) and tokens[-1] in end
+            text = tokens[:-1] if ended else tokens
+            found.append({"text": reads.decode(text), "tokens": len(text), "ended": ended})
+    return found
 
 
 def _predict_trace(run: Run, source: Path | Mapping[str, Any]) -> list[Mapping[str, object]]:

@@ -17,8 +17,9 @@ from limbeck.storage import leftover, sole_writer
 
 RECIPE = "recipe.yaml"
 
-# Not compared key by key: names and places, where a run is trained and watched, and what has an order of its own.
-_FREE = {"name", "to", "task", "device", "trackers", "seed", "seeds", "budget", "chain"}
+# Not compared key by key: names and places, where a run is trained and watched, what is only shown, and what has an
+# order of its own.
+_FREE = {"name", "to", "task", "device", "trackers", "seed", "seeds", "budget", "chain", "generations"}
 
 
 @contextmanager

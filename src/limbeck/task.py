@@ -1,9 +1,10 @@
 """What a task must know, so that nothing else needs to: its label loss, its metrics, its decoding, its panels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from limbeck.records import Panel
@@ -184,6 +185,55 @@ class SaysEvent(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Prompting:
+    """How models are asked to go on with what they are shown.
+
+    Args:
+        reads: The text of the tokenizer of the data.
+        ends: The texts of the tokens with which the data's documents end.
+        prompts: How many are asked.
+        length: Tokens of an answer at most.
+        temperature: Of the draws.
+        seed: Of the draws.
+    """
+
+    reads: str
+    ends: tuple[str, ...]
+    prompts: int
+    length: int
+    temperature: float
+    seed: int
+
+
+@runtime_checkable
+class Speaks(Task, Protocol):
+    """What a task offers whose models go on with what they are shown, as with the beginning of a text."""
+
+    def speech(
+        self,
+        models: Mapping[str, nn.Module],
+        inputs: Shaped[Tensor, "rows ..."],
+        known: Bool[Tensor, "rows ..."],
+        classes: Sequence[str],
+        how: Prompting,
+    ) -> tuple[list[dict[str, object]], Panel | None]:
+        """What models go on with after the beginnings of some rows, for a person to read, and a table of figures.
+
+        Args:
+            models: By who they are; those that cannot go on with anything are left out.
+            inputs: Rows nobody has learnt from.
+            known: Where the next symbol is known.
+            classes: Of the data.
+            how: How they are asked.
+
+        Returns:
+            One mapping for each prompt and way of going on, as JSON; and a panel of kind `table`, None where nothing
+            was said.
+        """
+        ...
+
+
 @runtime_checkable
 class Digests(Task, Protocol):
     """What a task offers whose outputs are too many to be kept until they are scored, as those over a vocabulary are.
@@ -192,10 +242,15 @@ class Digests(Task, Protocol):
     digests, which are 0 at positions whose label is not known.
     """
 
+    def places(self, inputs: Shaped[Tensor, "rows ..."]) -> Int[Tensor, "rows positions"]:
+        """Where each position of some rows stands, for digests to remember: of a text, how far in its document."""
+        ...
+
     def digest(
         self,
         outputs: Float[Tensor, "positions outputs"],
         labels: Shaped[Tensor, "positions"],
+        places: Int[Tensor, "positions"],
         teacher: Float[Tensor, "positions kept"] | None,
     ) -> Float[Tensor, "positions kept"]:
         """What is kept of some positions' outputs, in float32.
@@ -203,6 +258,7 @@ class Digests(Task, Protocol):
         Args:
             outputs: Whatever a model says there.
             labels: All known.
+            places: Where these positions stand.
             teacher: The digests of its teacher's outputs for the same positions, where there are any.
         """
         ...

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -13,10 +14,10 @@ import torch
 import yaml
 from accelerate import Accelerator
 
-from limbeck import runfolder
+from limbeck import checkpoint, runfolder
 from limbeck.archive import Archive
 from limbeck.catalog.data import data_of
-from limbeck.catalog.languages import keep
+from limbeck.catalog.languages import export, keep
 from limbeck.catalog.models import Shape, model, seeds_of
 from limbeck.catalog.objectives import objective as find_objective
 from limbeck.catalog.tasks import task as find_task
@@ -26,11 +27,10 @@ from limbeck.data.loader import batches
 from limbeck.data.source import Data
 from limbeck.data.standardise import statistics
 from limbeck.errors import DataError
-from limbeck.evaluation import Answers, answers, baseline_scores, score, teacher_answers
+from limbeck.evaluation import Answers, baseline_scores, teacher_answers
 from limbeck.examination.case import Case
 from limbeck.examination.checks import before_data, before_run
-from limbeck.measures import latency
-from limbeck.measures.complexity import cost
+from limbeck.hearing import Hearing, generations
 from limbeck.measures.environment import environment
 from limbeck.model import Model
 from limbeck.objective import Needs
@@ -41,17 +41,19 @@ from limbeck.records import Finding, Panel, RunRecord, Scores, SeedResult, write
 from limbeck.run import Run
 from limbeck.signals import Batch
 from limbeck.storage import copy_whole, write_text
-from limbeck.task import Task
+from limbeck.task import Speaks, Task
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
 from limbeck.training.engine import engine, meet
 from limbeck.training.loop import Fit, Lesson, Trainer
+from limbeck.training.own_text import own_text
 from limbeck.training.settling import plan_of, settle
 from limbeck.training.symptoms import merged
 from limbeck.training.trackers import followed
 
-ROWS_SEEN = 512
+# What decides nothing that is trained: names and places, and what is shown of the result.
+_NOT_TRAINED_BY = ("name", "to", "trackers", "seed", "seeds", "device", "generations")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Workshop:
     findings: list[Finding] = field(default_factory=list)
     teacher_scores: Scores | None = None
     teacher_saw: Panel | None = None
+    said: Panel | None = None
     lost: dict[str, Panel] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     recordings: dict[Path, float] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Workshop:
         if recipe.objective == "auto":
             recipe = recipe.replace(objective=task.objective if recipe.teacher else "labels")
             watcher.say(f"objective: {recipe.objective} (auto, {'with' if recipe.teacher else 'without'} a teacher)")
+        recipe = recipe.replace(generations=generations(recipe, task))
         row = data.train.take(torch.tensor([0])).inputs
         mean, deviation = statistics(data.train, data.labels)
         outputs = task.output_size(data.classes)
@@ -168,13 +172,13 @@ class Workshop:
         alone = None
         if control is not None:
             # Law 2: everything but the teacher is the student's, the views of every epoch included.
-            lesson = replace(lesson, teacher=None, objective=find_objective("labels"))
+            lesson = replace(lesson, teacher=None, objective=find_objective("labels"), practice=None)
             alone = self._fit(control, lesson, seed, "control")
         judged = None if teacher is None else self._judged(teacher)
         return SeedResult(
             seed=seed,
-            student=self._scores(student, judged),
-            control=None if control is None else self._scores(control, judged),
+            student=self._hearing().student(student, judged),
+            control=None if control is None else self._hearing().student(control, judged),
             steps=fit.steps,
             selected_step=fit.selected_step,
             validation=fit.validation,
@@ -196,6 +200,7 @@ class Workshop:
             # Where each seed has a teacher of its own, the one shown is the chosen seed's.
             teacher.prepare(Needs(), self.data.classes)
             self._judged(teacher)
+        self._speech(chosen, teacher)
         times = self._latency(chosen, teacher)
         if self.teacher_scores is not None and "teacher" in times:
             self.teacher_scores = _timed(self.teacher_scores, times["teacher"])
@@ -242,7 +247,7 @@ class Workshop:
             results=tuple(results),
             chosen_seed=chosen,
             findings=(*self.findings, *merged(self.symptoms)),
-            panels=tuple(panel for panel in (self.teacher_saw, *self.lost.values()) if panel is not None),
+            panels=tuple(panel for panel in (self.said, self.teacher_saw, *self.lost.values()) if panel is not None),
             seconds=self.seconds,
         )
         write_record(record, self.folder)
@@ -282,10 +287,13 @@ class Workshop:
             augment=self.augment,
             augment_seed=self.recipe.data.seed,
             views=None if teacher is None else teacher.views,
+            practice=own_text(self.recipe.training.own_text, self.data, self.accelerator.num_processes),
         )
 
     def _check(self, lesson: Lesson, student: Model, seed: int) -> list[Finding]:
         """Preflight; under the seed, because projectors are initialised on the dry batch."""
+        if lesson.practice is not None:
+            lesson.practice.check(student, lesson.teacher, lesson.objective)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return check(
@@ -316,7 +324,7 @@ class Workshop:
     def _fit(self, student: Model, lesson: Lesson, seed: int, who: str) -> Fit:
         plan = plan_of(self.recipe, seed, len(self.data.train))
         facts = [
-            self.recipe.model_dump(mode="json", exclude={"name", "to", "trackers", "seed", "seeds", "device"}),
+            self.recipe.model_dump(mode="json", exclude=set(_NOT_TRAINED_BY)),
             seed,
             who,
             self.data.fingerprint,
@@ -356,37 +364,34 @@ class Workshop:
         """The teacher's answers on the test rows; a recording has none, for it was made of the training rows."""
         if teacher.views is not None:
             return None
-        said = teacher_answers(teacher, self.data.test, self.task, device=self.accelerator.device)
-        scores = score(said, self.task, self.data.classes)
-        size: Mapping[str, float] = {}
-        if isinstance(teacher, ModuleTeacher):
-            size = cost(teacher.model, self._row())
-        self.teacher_scores = Scores(scores.rows, scores.metrics, size, scores.panels)
-        needs = find_objective(self.recipe.objective).needs()
-        heard = torch.arange(len(self.data.test)) if said.said is None else said.said.nonzero().flatten()
-        piece = self.data.test.take(heard[:ROWS_SEEN])
-        labels = torch.zeros(piece.known.shape, dtype=torch.int64) if piece.labels is None else piece.labels
-        warm = max((temperature for _, temperature in needs.soft), default=1.0)
-        self.teacher_saw = self.task.teacher_saw(
-            piece.inputs, said.outputs[heard[:ROWS_SEEN]], labels, piece.known, self.data.classes, warm
-        )
+        said, self.teacher_scores, self.teacher_saw = self._hearing().teacher(teacher)
         return said
 
-    def _scores(self, student: Model, judged: Answers | None) -> Scores:
-        said = answers(student, self.data.test, self.task, device=self.accelerator.device, teacher=judged)
-        scores = score(said, self.task, self.data.classes, teacher=judged)
-        return Scores(scores.rows, scores.metrics, cost(student, self._row()), scores.panels)
+    def _hearing(self) -> Hearing:
+        """How models are asked about the test rows."""
+        return Hearing(self.recipe, self.data, self.task, self.accelerator.device)
 
-    def _row(self) -> torch.Tensor:
-        return self.data.test.take(torch.tensor([0])).inputs.to(self.accelerator.device)
+    def _speech(self, chosen: SeedResult, teacher: Teacher | None) -> None:
+        """Where the task's models speak: what they go on with after held-out prompts, and the student for others."""
+        if not isinstance(self.task, Speaks) or not self.accelerator.is_main_process:
+            return
+        started = time.monotonic()
+        models = {"teacher": teacher.model} if isinstance(teacher, ModuleTeacher) else {}
+        for who in ("student", *(["control"] if chosen.control is not None else [])):
+            models[who] = self._student(chosen.seed)
+            checkpoint.load_weights(models[who], checkpoint.load(self.folder / f"{who}.safetensors")[0], who)
+        hearing, reads = self._hearing(), self.recipe.data.tokens
+        self.said = hearing.speech(models, chosen.seed, self.folder)
+        self.seconds["generations"] = time.monotonic() - started
+        export(models["student"].network, None if reads is None else reads.tokenizer, hearing.ends, self.folder)
 
     def _latency(self, chosen: SeedResult, teacher: Teacher | None) -> dict[str, dict[str, float]]:
-        timed: dict[str, torch.nn.Module] = {"student": self._student(chosen.seed)}
+        timed = {"student": self._student(chosen.seed)}
         if chosen.control is not None:
             timed["control"] = self._student(chosen.seed)
         if isinstance(teacher, ModuleTeacher):
             timed["teacher"] = teacher.model
-        return latency.of_models(timed, self._row())
+        return self._hearing().latency(timed)
 
 
 def _timed(scores: Scores, times: Mapping[str, float]) -> Scores:

@@ -1,5 +1,6 @@
 """Text -> language model or tokenizer: `hf:`, `gguf:`, `smollm2`, and what is cut out of one of these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,24 @@ def keep(network: nn.Module, reads: str | None, folder: Path) -> None:
         loading.save_network(network, folder)
         if reads is not None:
             tokenizers.save_tokenizer(tokenizer(reads), folder)
+
+
+def export(network: nn.Module, reads: str | None, ends: Sequence[str], folder: Path) -> None:
+    """Writes a trained student into its run's folder once more, as transformers loads it, with its tokenizer.
+
+    Nothing for what is no language model, or came with no tokenizer.
+
+    Args:
+        network: The student's.
+        reads: The text of the tokenizer of its data.
+        ends: The texts of the tokens with which its documents end.
+        folder: The run's.
+
+    Raises:
+        StorageError: When the disk is full.
+    """
+    if isinstance(network, LanguageNetwork) and reads is not None:
+        loading.export(network, tokenizer(reads), ends, folder / loading.EXPORTED)
 
 
 def _network(what: str) -> LanguageNetwork:

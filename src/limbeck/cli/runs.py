@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from limbeck.cli.options import Changes, Debug, Json, Quiet, RunFolder
 from limbeck.cli.screen import Screen, plain
+from limbeck.errors import DataError
 
 if TYPE_CHECKING:
     from limbeck.records import Scores
+    from limbeck.run import Run
 
 
 class Split(StrEnum):
@@ -45,30 +48,60 @@ def predict(
     context: typer.Context,
     run: RunFolder,
     inputs: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A .npy or .npz file of rows, an image, or for a run on windows a .csv or .parquet series.",
+            help="A .npy or .npz file of rows, an image, for a run on windows a .csv or .parquet series; for a run on "
+            "text a prompt, a file of them (.txt, .jsonl), or - for the standard input.",
             show_default=False,
         ),
     ],
+    temperature: Annotated[
+        float | None, typer.Option(help="Of draws from the student's text; 0, the default, takes the likeliest.")
+    ] = None,
+    nucleus: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest tokens that have this share; 1 by default.")
+    ] = None,
+    length: Annotated[int | None, typer.Option(help="Tokens of a text at most; 128 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of draws; 0 by default.")] = None,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Ask the student of a run about rows or a series of your own.
+    """Ask the student of a run about rows or a series of your own, or let it go on with a text.
 
     A series has the columns of the run's data and is cut into the same windows; each is answered with its group and the
     time of its last reading, also the last one, after which nothing was read yet.
+
+    Prompts stand one a line: in a .txt file as they are, in a .jsonl file as {"prompt": TEXT} or {"messages": [{"role":
+    "user", "content": TEXT}]}, which the tokenizer's chat template writes down.
     """
-    from limbeck.cli.inputs import read
     from limbeck.run import Run, predict_run
 
     screen = Screen.of(context)
     opened = Run.open(run)
-    rows = read(inputs, tuple(opened.record.data.get("row", ())), screen.warn)
-    answers = predict_run(opened, rows)
+    said = {"temperature": temperature, "nucleus": nucleus, "length": length, "seed": seed}
+    how = {name: value for name, value in said.items() if value is not None}
+    if opened.record.data.get("tokens") and Path(inputs).suffix.lower() not in (".npy", ".npz"):
+        answers = _texts(opened, inputs, how)
+    elif how:
+        raise DataError(f"--{next(iter(how))} is for texts, and {inputs} asks {run} about rows", remedy="leave it out")
+    else:
+        from limbeck.cli.inputs import read
+
+        rows = read(Path(inputs), tuple(opened.record.data.get("row", ())), screen.warn)
+        answers = predict_run(opened, rows)
     screen.show(_answers_table(answers))
     screen.answer({"run": run, "inputs": inputs, "predictions": answers})
+
+
+def _texts(run: "Run", inputs: str, how: Mapping[str, Any]) -> list[Mapping[str, object]]:
+    """What the student goes on with after each prompt, beside the prompt."""
+    from limbeck.cli.prompts import read
+    from limbeck.run import generate_run
+
+    prompts = read(inputs)
+    answers = generate_run(run, prompts, **how)
+    return [{"prompt": prompt, **answer} for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def report(
@@ -121,7 +154,7 @@ def _answers_table(answers: Sequence[Mapping[str, Any]]) -> Table:
     for column in columns:
         table.add_column(column)
     for number, answer in enumerate(answers):
-        table.add_row(str(number), *(_shown(plain(answer.get(column))) for column in columns))
+        table.add_row(str(number), *(Text(_shown(plain(answer.get(column)))) for column in columns))
     return table
 
 

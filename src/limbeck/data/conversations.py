@@ -32,6 +32,9 @@ class Template:
         tokenizer: One with a template.
         name: What to call it in messages.
 
+    Attributes:
+        end: The token that ends an answer.
+
     Raises:
         DataError: When it has none, its template cannot write a question and an answer, or does not end the answer.
     """
@@ -51,7 +54,8 @@ class Template:
         if isinstance(found, str):
             raise DataError(f"the chat template of {name} cannot write a question and its answer: {found}")
         said = [token for first, after in found.learnt for token in found.tokens[first:after]]
-        if not self.special & set(said):
+        ends = [token for token in said if token in self.special]
+        if not ends:
             raise DataError(
                 f"the chat template of {name} does not end its turns: what it lets the assistant say is "
                 f"{tokenizer.decode(said)!r}",
@@ -60,6 +64,7 @@ class Template:
                 + (", inside {% generation %}" if self.marks else "")
                 + ": a model that never learns to end never stops",
             )
+        self.end = ends[-1]
 
     def encoded(self, conversations: Sequence[Messages], learn: Learn = "completions") -> Iterator[Encoded | str]:
         """Each conversation with the assistant's turns (or all of it) to learn; or a few words why it cannot be."""
@@ -75,6 +80,13 @@ class Template:
                 continue
             found = self._turns([next(tokens) for _ in parts])
             yield found.all() if learn == "all" and isinstance(found, Encoded) else found
+
+    def question(self, messages: Messages) -> Numbers | str:
+        """The tokens before the assistant's next turn, as a model is asked for it; or why they cannot be written."""
+        try:
+            return next(encoded(self.tokenizer, [self._render(messages, asked=True)]))
+        except _MISTAKES as error:
+            return _why(error)
 
     def _marked(self, messages: Messages, learn: Learn) -> Encoded | str:
         try:
@@ -121,8 +133,13 @@ class Template:
         return Encoded(whole, learnt)
 
 
-def checked(value: object) -> Messages | str:
-    """The messages of a conversation; or a few words why they are none."""
+def checked(value: object, *, asked: bool = False) -> Messages | str:
+    """The messages of a conversation; or a few words why they are none.
+
+    Args:
+        value: What stands in the data.
+        asked: Whether it is a question, whose next turn is the assistant's; else there is a turn of his to learn.
+    """
     if isinstance(value, Mapping):  # how older data sets keep a list of structures
         value = [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=False)]
     if not isinstance(value, list | tuple) or not value:
@@ -135,6 +152,9 @@ def checked(value: object) -> Messages | str:
             return f"holds a message of {message['role']!r} whose content is no text"
         # a table has every key in every message, and empty where none was said
         found.append({str(key): part for key, part in message.items() if part is not None})
+    if asked:
+        said = found[-1]["role"] == ASSISTANT
+        return f"ends with a turn of the {ASSISTANT}: nothing is asked" if said else found
     if not any(message["role"] == ASSISTANT for message in found):
         return f"has no turn of the {ASSISTANT} to learn"
     return found

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,9 @@ from limbeck.errors import ModelError, did_you_mean
 from limbeck.languages.network import LanguageNetwork
 from limbeck.languages.places import Place, packaged, quiet, transformers
 from limbeck.storage import guarded
+
+EXPORTED = "transformers"
+"""Where a run's folder keeps its student as transformers loads it."""
 
 NETWORK = "network.json"
 """Where a run's folder keeps what its student is, apart from the weights."""
@@ -94,6 +97,30 @@ def save_network(known: LanguageNetwork, folder: Path) -> None:
     """Writes what a network is into a run's folder, beside its weights; `saved_network` reads it."""
     with guarded(folder):
         (folder / NETWORK).write_text(json.dumps(known.description(), indent=1, sort_keys=True))
+
+
+def export(known: LanguageNetwork, reads: Any, ends: Sequence[str], folder: Path) -> None:
+    """Writes a folder that transformers and what is built on it load as it is; it is there whole, or not at all.
+
+    Args:
+        known: Its weights are written as they are.
+        reads: Its tokenizer.
+        ends: The texts of the tokens with which its texts end: where transformers stops as well.
+        folder: What stands there is replaced.
+
+    Raises:
+        StorageError: When the disk is full.
+    """
+    numbers = reads.get_vocab()
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    with guarded(folder), quiet():
+        try:
+            known.save(partial, end=[numbers[text] for text in ends])
+            reads.save_pretrained(str(partial))
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def saved_network(folder: Path) -> LanguageNetwork | None:

@@ -1,5 +1,6 @@
 """A causal model of transformers as a network of Limbeck: rows of tokens in, hidden states and a head out."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import ModelError
 from limbeck.languages.generation import Sampling, continued
+from limbeck.languages.packed import starts
 from limbeck.languages.probing import Packing, packing_of, read_through_head
 from limbeck.model import HeadedNetwork, answering
 
@@ -182,9 +184,18 @@ class LanguageNetwork(HeadedNetwork):
         config.pop("_name_or_path", None)  # a place on this machine
         return {"config": config, "attention": self.config._attn_implementation}
 
-    def save(self, folder: Path) -> None:
-        """Writes a folder that transformers loads, with weights as safetensors."""
+    def save(self, folder: Path, *, end: Sequence[int] = ()) -> None:
+        """Writes a folder that transformers loads, with weights as safetensors.
+
+        Args:
+            folder: A new one, or one to write into.
+            end: Tokens after which transformers' own `generate` shall stop; none leaves what the model says of itself.
+        """
         self._whole[0].save_pretrained(str(folder))
+        if end:
+            stops = copy.deepcopy(self._whole[0].generation_config)
+            stops.eos_token_id = list(end)
+            stops.save_pretrained(str(folder))
 
     def extra_repr(self) -> str:
         """The configuration decides the answers, so it belongs in the fingerprint."""
@@ -202,7 +213,7 @@ class LanguageNetwork(HeadedNetwork):
         return bool(kinds - {"full_attention"}) or any(getattr(config, name, None) for name in _WINDOWS)
 
     def _refuse_long(self, documents: Tensor) -> None:
-        longest = int(_starts(documents)[0].max()) + 1
+        longest = int(starts(documents)[0].max()) + 1
         if self.context is not None and longest > self.context:
             raise ModelError(
                 f"a document of {longest} tokens is longer than the context of this {self.family} model",
@@ -213,24 +224,11 @@ class LanguageNetwork(HeadedNetwork):
 
 def _hidden(network: Any, tokens: Tensor, documents: Tensor, packing: Packing) -> Tensor:
     """The body's last hidden states."""
-    positions, document = _starts(documents)
+    positions, document = starts(documents)
     mask = _mask(network, document) if packing == "mask" else None
     said = network.body(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False)
     hidden: Tensor = said[0]
     return hidden
-
-
-def _starts(documents: Tensor) -> tuple[Tensor, Tensor]:
-    """Each token's position in its document, and a number for the document.
-
-    Padding goes on with the document before it: it sees that one, nobody sees it, and a row of one document is then a
-    plain causal one, for which attention has its fastest kernels.
-    """
-    before = nn.functional.pad(documents, (1, 0), value=0)[:, :-1]
-    places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
-    begins = (documents != before) & (documents != 0)
-    start = torch.where(begins, places, torch.zeros_like(places)).cummax(dim=1).values
-    return places - start, begins.cumsum(dim=1)
 
 
 def _mask(network: Any, document: Tensor) -> Tensor:

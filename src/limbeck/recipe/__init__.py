@@ -2,6 +2,20 @@
 
 from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Tokens, Windows
-from limbeck.recipe.schema import Link, Member, Recipe, TrainingSpec
+from limbeck.recipe.schema import Link, Member, Recipe
+from limbeck.recipe.speaking import Generations, OwnText
+from limbeck.recipe.training import TrainingSpec
 
-__all__ = ["Columns", "Comparison", "DataSpec", "Link", "Member", "Recipe", "Tokens", "TrainingSpec", "Windows"]
+__all__ = [
+    "Columns",
+    "Comparison",
+    "DataSpec",
+    "Generations",
+    "Link",
+    "Member",
+    "OwnText",
+    "Recipe",
+    "Tokens",
+    "TrainingSpec",
+    "Windows",
+]

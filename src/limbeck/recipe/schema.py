@@ -22,6 +22,8 @@ from limbeck.recipe import spellings
 from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Strict, Tokens, Windows
 from limbeck.recipe.document import Document, Place, explain
+from limbeck.recipe.speaking import Generations, OwnText, Shown
+from limbeck.recipe.training import TrainingSpec
 
 
 class Member(Strict):
@@ -44,43 +46,6 @@ class Member(Strict):
     def named(self) -> str | dict[str, Any]:
         """What the catalog takes: the model's text, with the names of its classes where any are said."""
         return {"model": self.model, "classes": self.classes} if self.classes else self.model
-
-
-class TrainingSpec(Strict):
-    """How steps are made.
-
-    Attributes:
-        batch: Rows of a step, 1 or more.
-        optimizer: "adamw", or "sgd" with Nesterov momentum.
-        lr: Highest learning rate, above 0.
-        momentum: Of sgd, 0 up to (not including) 1; adamw does not read it.
-        weight_decay: 0 or more, decoupled for adamw.
-        schedule: "cosine" falls to 0 at the last step; "constant" stays.
-        warmup: Share of the steps in which the rate rises from 0, 0 up to (not including) 1.
-        clip: Longest gradient (Euclidean norm), above 0; None for no clipping.
-        ema: Decay of a moving average of the weights, between 0 and 1, such as 0.999; None for none.
-        precision: "auto" measures and says what it chose.
-        channels_last: Memory layout of images; "auto" measures and says what it chose.
-        compile: Whether torch.compile makes the student's steps faster; "auto" measures where the training is long
-            enough to pay for it, and says what it chose. It needs a C++ compiler, Python's headers, and an objective
-            that listens to no layer of the student.
-        threads: Threads of the processor, 1 or more; None takes as many as torch does, and the run's recipe keeps how
-            many that were, because another number sums in another order and gives other last bits.
-    """
-
-    batch: int = Field(default=128, ge=1)
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = Field(default=0.002, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    clip: float | None = Field(default=1.0, gt=0)
-    ema: float | None = Field(default=None, gt=0, lt=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    channels_last: Literal["auto", True, False] = "auto"
-    compile: Literal["auto", True, False] = "auto"
-    threads: int | None = Field(default=None, ge=1)
 
 
 class Link(Strict):
@@ -137,6 +102,8 @@ class Recipe(Strict):
             control and this is not read.
         seed: First seed of weights, data order and augmentation, 0 or more.
         seeds: How many seeds to run, 1 or more: seed, seed + 1, ...; None is one.
+        generations: How many held-out prompts teacher, student and control of a text go on with when the run ends, or
+            the keys of `Generations`; 0 for none; None is 8 where the task has texts.
         trackers: Which trackers follow the run, through accelerate: `tensorboard`, `wandb`, `mlflow`. Their files lie
             in the run's folder, unless MLFLOW_TRACKING_URI names another place; wandb goes to its account unless
             WANDB_MODE=offline.
@@ -160,6 +127,7 @@ class Recipe(Strict):
     control: bool = True
     seed: int = Field(default=0, ge=0)
     seeds: int | None = Field(default=None, ge=1)
+    generations: Shown = None
     trackers: spellings.Trackers = ()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     chain: tuple[Link, ...] = ()
@@ -185,12 +153,25 @@ class Recipe(Strict):
             raise spellings.wrong(
                 "keep says how recorded answers are kept, and nothing is recorded", "", "record: auto", key="keep"
             )
+        self._check_own_text()
         names = [link_name(link, index, self.student) for index, link in enumerate(self.chain)]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
             raise spellings.wrong(
                 f"two links of the chain are called {doubles[0]!r}", "a name of its own for each", key="chain"
             )
         return self
+
+    def _check_own_text(self) -> None:
+        """Own text is judged while it is said, and how long that takes nobody measured beforehand."""
+        timed, alone = Budget.parse(self.budget).unit == "seconds", not self.chain
+        for wrong, happened, remedy in (
+            (self.compare is not None, "methods are compared on one recording", "delete own_text"),
+            (alone and not self.teacher, "there is no teacher to judge the student's text", "set teacher"),
+            (alone and self.record is not None, "a recording cannot answer texts it never saw", "delete record"),
+            (alone and timed, "a budget in time is measured on the data's texts", "budget: 500 steps"),
+        ):
+            if wrong and self.training.own_text is not None:
+                raise spellings.wrong(f"training.own_text: {happened}", "", remedy, key="training")
 
     @classmethod
     def make(cls, **values: Any) -> "Recipe":
@@ -353,6 +334,8 @@ def _link_values(recipe: Recipe) -> list[dict[str, Any]]:
         if not members:
             for key in {"record", "keep", "objective"} - changes.keys():
                 values.pop(key, None)
+            if "own_text" not in (changes.get("training") or {}):
+                values["training"].pop("own_text", None)
         folders[name] = values["to"]
         merged.append({key: value for key, value in values.items() if value is not None})
     return merged
@@ -377,6 +360,8 @@ _SECTIONS: dict[str, type[Strict]] = {
     "windows": Windows,
     "tokens": Tokens,
     "training": TrainingSpec,
+    "own_text": OwnText,
+    "generations": Generations,
     "teacher": Member,
     "chain": Link,
     "compare": Comparison,

@@ -9,8 +9,9 @@ from pathlib import Path
 import yaml
 from markupsafe import Markup
 
-from limbeck.records import Finding, RunRecord, read_record
+from limbeck.records import Finding, Panel, RunRecord, read_record
 from limbeck.reporting.charts import TERMS, Strip, gradient_chart, loss_chart, strip_chart, validation_chart
+from limbeck.reporting.generations import texts
 from limbeck.reporting.headline import NAMES, Headline, headline
 from limbeck.reporting.history import History, read_history
 from limbeck.reporting.panels import View, views
@@ -97,7 +98,7 @@ def read_page(folder: Path, anchor: str) -> Page:
             (NAMES["control" if who == "control" else "student"], f"{speed:,.0f}")
             for who, speed in sorted(history.rows_per_second.items(), reverse=True)
         ),
-        views=tuple(_views(record, anchor)),
+        views=tuple(_views(record, texts(folder), anchor)),
         findings=record.findings,
         recipe=_recipe(folder, record),
         data=tuple(flat(record.data)),
@@ -288,11 +289,11 @@ def _loss_words(history: History) -> str:
     return f"Training loss by {history.x_label}, from {first:.3g} to {last:.3g}{split}"
 
 
-def _views(record: RunRecord, anchor: str) -> list[View]:
+def _views(record: RunRecord, said: Sequence[Panel], anchor: str) -> list[View]:
     chosen = next((result for result in record.results if result.seed == record.chosen_seed), None)
     if chosen is None and record.results:
         chosen = record.results[0]
-    by_model = {"shared": record.panels}
+    by_model = {"shared": (*record.panels, *said)}
     if chosen is not None:
         by_model["student"] = chosen.student.panels
         by_model["control"] = chosen.control.panels if chosen.control is not None else ()

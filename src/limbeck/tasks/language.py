@@ -3,13 +3,19 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from limbeck.divergences import kl, log_mean
+from limbeck.languages import speech
+from limbeck.languages.generation import Sampling
+from limbeck.languages.network import LanguageNetwork
+from limbeck.languages.packed import starts
+from limbeck.languages.tokenizers import tokenizer
 from limbeck.metrics.classes import binned_error, reliability_data
 from limbeck.metrics.known import check_class_numbers, counted
 from limbeck.notation import spelled
@@ -17,21 +23,26 @@ from limbeck.partial import likelihoods
 from limbeck.precision import wide
 from limbeck.records import Panel
 from limbeck.targets.topk import TopKTargets
-from limbeck.task import LabelKind, Meaning
+from limbeck.task import LabelKind, Meaning, Prompting
 
 _KEPT = 64
-_COST, _ANSWER, _SURE, _ENTROPY, _FROM_TEACHER = range(5)
-_NUMBERS = 5
+_COST, _ANSWER, _SURE, _ENTROPY, _PLACE, _FROM_TEACHER, _AS_TEACHER = range(7)
+_NUMBERS = 7
+# In the place of 1 (the teacher's likeliest token is the model's) or 0: no teacher said anything there.
+_UNASKED = -1.0
 _SHOWN, _BEFORE, _LIKELIEST = 24, 12, 4
+# Positions are shown in ranges, each four times as far as the one before.
+_EDGES = (16, 64, 256, 1024, 4096)
 
 
 class Language:
     """Each position of a text is followed by a token. Labels are the next tokens' numbers.
 
     Outputs are logits over the vocabulary, of which a digest is kept at each position whose label is known: what the
-    label cost, the likeliest token, its probability, the entropy, KL(teacher || model), and the likeliest symbols. The
-    metrics over all these positions: `nll` (nats a token), `perplexity` (its exponential), `accuracy` (the likeliest
-    token is the next one, 0 to 1), `ece` (0 to 1) and `entropy` (nats).
+    label cost, the likeliest token, its probability, the entropy, its place in the document, KL(teacher || model),
+    whether the teacher's likeliest token is the same, and the likeliest symbols. The metrics over all these positions:
+    `nll` (nats a token), `perplexity` (its exponential), `accuracy` (the likeliest token is the next one, 0 to 1),
+    `ece` (0 to 1) and `entropy` (nats).
     """
 
     name: ClassVar[str] = "language"
@@ -76,10 +87,15 @@ class Language:
         """Cross-entropy in nats for each position, in at least float32."""
         return -likelihoods(outputs, labels[..., None].long())[..., 0]
 
+    def places(self, inputs: Int[Tensor, "rows 2 positions"]) -> Int[Tensor, "rows positions"]:
+        """How many tokens of its document stand before each; of a document cut into pieces, each is one of its own."""
+        return starts(inputs[:, 1])[0]
+
     def digest(
         self,
         outputs: Float[Tensor, "positions tokens"],
         labels: Int[Tensor, "positions"],
+        places: Int[Tensor, "positions"],
         teacher: Float[Tensor, "positions kept"] | None,
     ) -> Float[Tensor, "positions kept"]:
         """What is kept of some positions; the KL is over the teacher's 64 likeliest tokens and all others in one."""
@@ -90,10 +106,12 @@ class Language:
         # A token of probability 0 adds nothing.
         entropy = -torch.where(said.isneginf(), 0.0, said.exp() * said).sum(dim=-1)
         likeliest = TopKTargets.of(said, _KEPT)
-        gap = torch.zeros_like(cost)
+        gap, same = torch.zeros_like(cost), torch.full_like(cost, _UNASKED)
         if teacher is not None:
-            gap = _targets(teacher.to(logits), logits.shape[-1]).divergence(kl, logits, 1.0)
-        numbers = torch.stack([cost, answer.to(said), sure.exp(), entropy, gap], dim=-1)
+            theirs = teacher.to(logits)
+            gap = _targets(theirs, logits.shape[-1]).divergence(kl, logits, 1.0)
+            same = torch.where(theirs[:, _SURE] > 0, (theirs[:, _ANSWER] == answer).to(said), same)
+        numbers = torch.stack([cost, answer.to(said), sure.exp(), entropy, places.to(said), gap, same], dim=-1)
         # No tail is left where there are no more symbols than are kept.
         tails = likeliest.tails.clamp(min=torch.finfo(torch.float32).min)
         return torch.cat([numbers, likeliest.symbols.to(said), likeliest.logits, tails], dim=-1).float()
@@ -156,7 +174,7 @@ class Language:
         known: Bool[Tensor, "rows positions"],
         classes: Sequence[str],
     ) -> list[Panel]:
-        """What a token costs by its position in the row, and the reliability of the likeliest token.
+        """Cost and likeness to the teacher by position in the document, and the reliability of the likeliest token.
 
         Raises:
             DataError: When no label is known.
@@ -166,7 +184,7 @@ class Language:
         data = reliability_data(digests[:, _SURE], right) | {"x_label": "confidence", "y_label": "accuracy"}
         return [
             Panel("reliability", "Reliability: accuracy by confidence", "curve", data),
-            Panel("by_position", "Cost of a token by its position in the row", "table", _by_position(outputs, known)),
+            Panel("by_position", "Cost and likeness by position in the document", "table", _by_position(digests)),
         ]
 
     def teacher_saw(
@@ -194,10 +212,41 @@ class Language:
         data = {"columns": ["text", "next", "what the teacher held for likely"], "rows": lines}
         return Panel("teacher_saw", "Where the teacher wavered", "table", data)
 
+    def speech(
+        self,
+        models: Mapping[str, nn.Module],
+        inputs: Int[Tensor, "rows 2 positions"],
+        known: Bool[Tensor, "rows positions"],
+        classes: Sequence[str],
+        how: Prompting,
+    ) -> tuple[list[dict[str, object]], Panel | None]:
+        """Texts after the beginnings of documents, greedily and by draws; see `limbeck.languages.speech`."""
+        networks = {who: network for who, model in models.items() if (network := _speaker(model)) is not None}
+        found = speech.held_out(inputs, known, how.prompts)
+        found, length = speech.fitting(found, list(networks.values()), how.length)
+        if not found or not networks:
+            return [], None
+        end = tuple(classes.index(name) for name in how.ends)
+        greedy = Sampling(length, end, seed=how.seed)
+        ways = {"greedy": greedy, f"drawn at T={how.temperature:g}": replace(greedy, temperature=how.temperature)}
+        said = speech.spoken(networks, found, ways)
+        data = [speech.Text.of(passage.rest[:length], end) for passage in found]
+        shown = speech.table(said, data, list(networks), ways)
+        title = f"How {len(found)} held-out documents are gone on with, {length} tokens at most"
+        lines = speech.lines(said, found, data, ways, tokenizer(how.reads))
+        return list(lines), Panel("generations", title, "table", shown)
+
 
 def readable(token: str) -> str:
     """A token's text with the marks of byte-level and sentence-piece vocabularies read as what they stand for."""
     return token.replace("Ġ", " ").replace("Ċ", "\n").replace("▁", " ")
+
+
+def _speaker(model: nn.Module) -> LanguageNetwork | None:
+    """The network of a model that speaks the data's own tokens."""
+    network = getattr(model, "network", None)
+    alike = getattr(model, "class_index", None) is None
+    return network if isinstance(network, LanguageNetwork) and alike else None
 
 
 def _targets(digest: Float[Tensor, "positions kept"], tokens: int) -> TopKTargets:
@@ -222,15 +271,20 @@ def _apart(doubt: Float[Tensor, "rows positions"]) -> tuple[list[int], list[int]
     return kept, [int(places[row]) for row in kept]
 
 
-def _by_position(
-    digests: Float[Tensor, "rows positions kept"], known: Bool[Tensor, "rows positions"]
-) -> dict[str, object]:
-    positions = known.shape[1]
-    edges = [0, *(edge for edge in (16, 64, 256, 1024, 4096) if edge < positions), positions]
+def _by_position(digests: Float[Tensor, "positions kept"]) -> dict[str, object]:
+    """What a token costs, and how like the teacher a model is, by how far in its document the token stands."""
+    last = int(digests[:, _PLACE].max()) + 1
+    edges = [0, *(edge for edge in _EDGES if edge < last), last]
+    heard = bool((digests[:, _AS_TEACHER] != _UNASKED).any())
     lines = []
     for start, end in itertools.pairwise(edges):
-        there = known[:, start:end]
-        if bool(there.any()):
-            cost = digests[:, start:end, _COST][there].double()
-            lines.append([f"{start + 1} to {end}", float(cost.mean()), int(there.sum())])
-    return {"columns": ["position", "nll", "tokens"], "rows": lines}
+        here = digests[(digests[:, _PLACE] >= start) & (digests[:, _PLACE] < end)]
+        if len(here):
+            asked = here[here[:, _AS_TEACHER] != _UNASKED]
+            like = [_mean(asked[:, _FROM_TEACHER]), _mean(asked[:, _AS_TEACHER])] if heard else []
+            lines.append([f"{start + 1} to {end}", _mean(here[:, _COST]), *like, len(here)])
+    return {"columns": ["position", "nll", *(["kl", "agreement"] if heard else []), "tokens"], "rows": lines}
+
+
+def _mean(values: Float[Tensor, " values"]) -> float | None:
+    return float(values.double().mean()) if len(values) else None

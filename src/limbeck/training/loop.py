@@ -31,6 +31,7 @@ from limbeck.training.engine import meet
 from limbeck.training.interruption import heard
 from limbeck.training.journal import Journal, finite
 from limbeck.training.plan import Plan
+from limbeck.training.practice import Practice
 from limbeck.training.step import Step
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0  # law 5 promises that a kill costs at most 60
@@ -42,7 +43,8 @@ class Lesson:
     """What is learnt from: data, its views, the teacher and the objective. The control's lesson has no teacher.
 
     `valid_teacher` is what the teacher says about the validation rows, by which student and control are compared with
-    it; None where it says nothing about them, as a recording of the training rows does.
+    it; None where it says nothing about them, as a recording of the training rows does. `practice` makes something else
+    of some batches before they are learnt from; the control has none.
     """
 
     train: Rows
@@ -54,6 +56,7 @@ class Lesson:
     augment_seed: int
     views: int | None
     valid_teacher: Answers | None = None
+    practice: Practice | None = None
 
     def view(self, epoch: int) -> int:
         """Which view of every row an epoch reads: the plain one, the epoch's own, or the recorded ones in turn."""
@@ -218,7 +221,7 @@ class Trainer:
         # Dropout draws from a generator that depends on nothing but (seed, step): the same for student and control,
         # and the same after a resume, without storing generator states.
         self._seed(self.plan.seed * 1_000_003 + step)
-        whole = batch.to(self.accelerator.device)
+        whole = self._practised(batch.to(self.accelerator.device), step)
         here = whole.rows(slice(self.accelerator.process_index, None, self.accelerator.num_processes))
         said = self._ask(here)
         # One process sees the whole batch, and counting it apart would make the device wait at every step.
@@ -238,6 +241,14 @@ class Trainer:
             self.average.update_parameters(self.model)
         self.step.remember(said, here)
         return torch.stack([terms[name] for name in self.names])
+
+    def _practised(self, drawn: Batch, step: int) -> Batch:
+        """What this step learns from."""
+        if self.lesson.practice is None:
+            return drawn
+        low = self.plan.precision == "bfloat16"
+        with torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=low):
+            return self.lesson.practice.batch(drawn, self.model, self.plan.seed, step)
 
     def _seed(self, seed: int) -> None:
         """Seeds the generators a step may draw from; torch.manual_seed asks for all devices, and takes far longer."""

@@ -30,6 +30,8 @@ from limbeck.recipe import DataSpec, Tokens
 Readers = Mapping[str, Callable[[Unreadable], Iterator[Block]]]
 
 _PAGES_AT_ONCE = 256
+# Raised when what is kept of documents changes.
+_KEPT = 2
 
 
 def of(name: str, origin: str, readers: Readers, spec: DataSpec, key: str | None = None) -> Raw:
@@ -172,7 +174,7 @@ class Corpus:
         assert self.written is not None
         columns = {"inputs": self.written.inputs, "completion": self.written.completion}
         columns |= {"group": self.spec.columns.group, "time": self.spec.columns.time}
-        said = {**facts, "learnt": self.learn}
+        said = {**facts, "learnt": self.learn, "ends": self._ends()}
         if self.longer["documents"]:
             said["longer_than_a_row"] = self.longer
         if self.unlearnt:
@@ -194,6 +196,12 @@ class Corpus:
                 },
             )
         )
+
+    def _ends(self) -> list[str]:
+        """The texts of the tokens with which what is learnt ends, and with which a model that learnt it ends."""
+        assert self.written is not None
+        end = self.template.end if self.written.kind == "messages" else self.ends.end
+        return [] if end is None else [self.tokenizer.convert_ids_to_tokens(end)]
 
     def _documents(self, block: Block, good: npt.NDArray[np.bool_]) -> Iterator[tuple[int, Encoded | str]]:
         """The documents of the good rows with their places, or a few words why one cannot be read."""
@@ -289,11 +297,11 @@ def _no_text(name: str, value: object) -> str:
 
 
 def _key(key: str | None, print_: str, said: Tokens) -> str | None:
-    """The source's key with what decides the tokens; packing is done afterwards."""
+    """The source's key with what decides the tokens and what is kept of them; packing is done afterwards."""
     if key is None:
         return None
     how = json.dumps(said.model_dump(mode="json", exclude={"tokenizer", "pack"}), sort_keys=True)
-    return hashlib.sha256(f"{key}|{print_}|{how}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{_KEPT}|{key}|{print_}|{how}".encode()).hexdigest()[:32]
 
 
 def _warn(facts: Mapping[str, Any], said: Tokens) -> None:
