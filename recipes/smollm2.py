@@ -1,7 +1,7 @@
 """The text of recipes/smollm2.yaml, and what its student says before it learns anything.
 
-    python recipes/smollm2.py runs/smollm2-text                Python's language reference, a file for each topic
-    python recipes/smollm2.py --untrained runs/smollm2         perplexity of the cut student, on the run's test rows
+python recipes/smollm2.py runs/smollm2-text                Python's language reference, a file for each topic
+python recipes/smollm2.py --untrained runs/smollm2         perplexity of the cut student, on the run's test rows
 """
 
 import argparse

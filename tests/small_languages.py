@@ -1,5 +1,6 @@
 """Small tokenizers of real libraries, trained on a few sentences, with the chat templates people use."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +41,44 @@ def _trained() -> str:
     )
     found.train_from_iterator(SENTENCES * 4, trainer)
     return found.to_str()
+
+
+@cache
+def pieces(size: int = 200) -> PreTrainedTokenizerFast:
+    """Sentence pieces, each word with its space before it, and bytes for what has none; a text begins with <s>."""
+    found = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    found.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
+    found.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    special = ["<unk>", "<s>", "</s>"]
+    words = ["The cat sat on the mat by the door.", "stone river letter brother two four nobody there"]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    found.train_from_iterator(words * 4, trainer)
+    # The trainer knows no bytes: they are written behind what it found.
+    said = json.loads(found.to_str())
+    known = said["model"]["vocab"]
+    known.update({byte: len(known) + place for place, byte in enumerate(bytes_)})
+    found = Tokenizer.from_str(json.dumps(said))
+    found.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=found, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+@cache
+def coarse() -> PreTrainedTokenizerFast:
+    """Another byte-level tokenizer, of fewer merges on another text, that puts a token before a text."""
+    found = Tokenizer(models.BPE())
+    found.pre_tokenizer, found.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=310,
+        special_tokens=["[end]", "[begin]"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    found.train_from_iterator([*SENTENCES[::-1], "riverbank letters norther foursome catty"] * 3, trainer)
+    found.post_processor = processors.TemplateProcessing(single="[begin] $A", special_tokens=[("[begin]", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=found, bos_token="[begin]", eos_token="[end]")
 
 
 def tokenizer(

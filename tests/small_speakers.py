@@ -26,6 +26,7 @@ _SIZES = {
 _GPT2 = {"vocab_size": SYMBOLS, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64, "eos_token_id": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": _SIZES,
+    "mistral": {**_SIZES, "sliding_window": 4},
     "qwen2": {**_SIZES, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
     "qwen3": {**_SIZES, "tie_word_embeddings": True},
     "gemma": _SIZES,

@@ -14,7 +14,20 @@ from limbeck.languages.generation import Sampling
 from limbeck.languages.network import LanguageNetwork
 from limbeck.model import Model
 
-PACKED = ["llama", "qwen2", "qwen3", "gemma", "gemma3_text", "gpt2", "gpt_neox", "granite", "cohere", "opt", "falcon"]
+PACKED = [
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma3_text",
+    "gpt2",
+    "gpt_neox",
+    "granite",
+    "cohere",
+    "opt",
+    "falcon",
+]
 WITHOUT_SDPA = {"gemma2", "mamba", "bloom", "gpt_oss"}
 ALONE = ["mamba", "bloom", "gpt_oss"]
 BOTH = [(family, attention) for family in PACKED for attention in ("eager", "sdpa")]

@@ -56,6 +56,23 @@ def is_monotone(divergence: Divergence) -> bool:
     return bool(getattr(divergence, "monotone", False))
 
 
+def unnamed(divergence: Kind) -> Kind:
+    """Declares that a divergence does not ask which symbol is which, and takes models with other symbols: a decorator.
+
+    Symbols in another order, in either model, and symbols of probability zero beside them change nothing.
+
+    Args:
+        divergence: A function, or a class whose instances are divergences.
+    """
+    divergence.unnamed = True  # type: ignore[attr-defined]  # functions and classes take any attribute
+    return divergence
+
+
+def is_unnamed(divergence: Divergence) -> bool:
+    """Whether a divergence has declared that it does not ask which symbol is which."""
+    return bool(getattr(divergence, "unnamed", False))
+
+
 def tempered(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
     """Log-probabilities of softmax(logits / temperature), in at least float32 whatever the logits' precision."""
     return torch.log_softmax(softened(logits, temperature), dim=-1)
@@ -90,6 +107,21 @@ def total_variation(
 ) -> Float[Tensor, "*rows"]:
     """Half the sum of the differences between probabilities, each without its sign: from 0 to 1, and not in nats."""
     return (teacher.exp() - student.exp()).abs().sum(dim=-1) / 2
+
+
+@unnamed
+def sorted_distance(
+    teacher: Float[Tensor, "*rows theirs"], student: Float[Tensor, "*rows ours"]
+) -> Float[Tensor, "*rows"]:
+    """The sum of the differences, without sign, between probabilities of the same rank: from 0 to 2, not in nats.
+
+    Where one model has more symbols, the other's last ranks have probability zero. It is the least cost of moving the
+    one distribution onto the other where every two symbols are equally far apart, whatever they are called.
+    """
+    theirs, ours = (said.exp().sort(dim=-1, descending=True).values for said in (teacher, student))
+    longest = max(theirs.shape[-1], ours.shape[-1])
+    padded = [functional.pad(said, (0, longest - said.shape[-1])) for said in (theirs, ours)]
+    return (padded[0] - padded[1]).abs().sum(dim=-1)
 
 
 @monotone

@@ -75,7 +75,8 @@ def collect(
     answered = torch.cat(spoke) if spoke else None
     there = torch.cat(known)
     if answered is not None:
-        there = there & answered.view(-1, *[1] * (there.ndim - 1))
+        there = there & answered.view(*answered.shape, *[1] * (there.ndim - answered.ndim))
+        answered = answered.reshape(len(answered), -1).any(dim=1)
     return Answers(torch.cat(outputs), torch.cat(labels), there, answered)
 
 
@@ -83,7 +84,8 @@ def _outputs(said: Signals, batch: Batch, task: Task, teacher: Tensor | None) ->
     """All outputs about a batch, or their digests."""
     if not isinstance(task, Digests):
         return said.of_logits(lambda logits: (logits,))[0]
-    places = batch.known.nonzero(as_tuple=True)
+    heard = batch.known if said.said is None or said.said.ndim == 1 else batch.known & said.said
+    places = heard.nonzero(as_tuple=True)
     assert batch.labels is not None
     stand = task.places(batch.inputs)
     whole: Tensor | None = None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limbeck.targets.dense import DenseTargets
 from limbeck.targets.hidden import HiddenTargets
-from limbeck.targets.protocol import SoftTargets
+from limbeck.targets.protocol import MakesLogits, SoftTargets
 from limbeck.task import LABEL_DIMENSIONS, UNLABELLED_COUNT, Task, counted
 
 
@@ -63,9 +63,10 @@ class Batch:
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
 
-    def only(self, rows: Bool[Tensor, " rows"]) -> "Batch":
-        """The same batch in which nothing counts but these rows (and of them what counted before)."""
-        return replace(self, mask=self.mask & rows.to(self.mask.device).view(-1, *[1] * (self.mask.ndim - 1)))
+    def only(self, rows: Bool[Tensor, "..."]) -> "Batch":
+        """The same batch in which nothing counts but these rows or positions (and of them what counted before)."""
+        there = rows.to(self.mask.device)
+        return replace(self, mask=self.mask & there.reshape(*there.shape, *[1] * (self.mask.ndim - there.ndim)))
 
     @property
     def labelled(self) -> Bool[Tensor, "*rows"]:
@@ -155,14 +156,15 @@ class Signals:
     `logits` are dense and may be absent from a recording; `targets` answer divergences in the form they were kept;
     `features` hold the outputs of the layers that were asked for, by layer name. `said` marks the rows the network
     answered at all, None when it answered all of them: what stands in the other rows is finite and means nothing, and
-    `Objective.loss` leaves those rows out of every term that needs the teacher. Who may be silent always says `said`.
+    `Objective.loss` leaves those rows out of every term that needs the teacher. Who may be silent always says `said`;
+    who may be silent about a part of a row says it of each position.
     `members` are what the members of an ensemble said, where a method asked to hear each of them.
     """
 
     logits: Float[Tensor, "*rows classes"] | None = None
     features: Mapping[str, Shaped[Tensor, "..."]] = field(default_factory=dict)
     targets: SoftTargets | None = None
-    said: Bool[Tensor, " rows"] | None = None
+    said: Bool[Tensor, "rows *positions"] | None = None
     members: "tuple[Signals, ...]" = ()
 
     @classmethod
@@ -189,9 +191,7 @@ class Signals:
         """The shape of all logits, whether they were said or can be made of hidden states; None without them."""
         if self.logits is not None:
             return tuple(self.logits.shape)
-        if isinstance(self.targets, HiddenTargets):
-            return (*self.targets.hidden.shape[:-1], len(self.targets.weight))
-        return None
+        return self.targets.shape if isinstance(self.targets, MakesLogits) else None
 
     def of_logits(
         self, function: Callable[..., tuple[Tensor, ...]], *beside: Shaped[Tensor, "..."]
@@ -212,7 +212,7 @@ class Signals:
 
     def logits_at(self, places: Tensor | tuple[Tensor, ...]) -> Float[Tensor, "positions classes"]:
         """The logits at some positions; where hidden states were said, made of those there."""
-        if self.logits is None and isinstance(self.targets, HiddenTargets):
+        if self.logits is None and isinstance(self.targets, MakesLogits):
             return self.targets.rows(places).logits
         assert self.logits is not None
         return self.logits[places]

@@ -11,11 +11,13 @@ from torch import nn
 from limbeck.data import cache
 from limbeck.errors import DataError, ModelError
 from limbeck.grammar import Call, arguments, parse_call
-from limbeck.languages import loading, shrinking, tokenizers
+from limbeck.languages import loading, narrowing, shrinking, tokenizers
+from limbeck.languages.adapting import Adapter, adapted
 from limbeck.languages.network import LanguageNetwork
 from limbeck.languages.places import Place, split
 from limbeck.languages.vocabulary import vocabulary
 from limbeck.model import Model
+from limbeck.teachers.retokenised import RetokenisedTeacher
 
 LANGUAGES = (
     (
@@ -28,7 +30,17 @@ LANGUAGES = (
     (
         "shrink",
         "language",
-        "some blocks of one of these, weights kept: shrink('hf:PATH', layers=6), keep=(0, 6), by='TEXT'",
+        "a part of one of these, weights kept: shrink('hf:PATH', layers=6), keep=(0, 6), by='TEXT', width=, ffn=",
+    ),
+    (
+        "lora",
+        "language",
+        "one of these with adapters that alone learn: lora('hf:PATH', rank=8, alpha=16) (extra: lora)",
+    ),
+    (
+        "trim",
+        "language",
+        "one of these with the tokens that a text uses, and bytes: trim('hf:PATH', corpus='TEXT', size=8000)",
     ),
 )
 """What a language model may be called: (name, kind, one line)."""
@@ -48,18 +60,55 @@ class Opening:
 
 @dataclass(frozen=True)
 class Cutting:
-    """What is kept of a model's blocks: `layers` of them, evenly or those that matter `by` a text file; or `keep`."""
+    """What is kept of a model.
+
+    Args:
+        of: The model.
+        layers: How many blocks, evenly or those that matter `by` a text; 0 for all.
+        keep: Or which.
+        by: A text file on which it is measured what matters.
+        width: How many channels, by that text; 0 for all.
+        heads: How many query heads a block; likewise.
+        ffn: How many inner neurons a block; likewise.
+    """
 
     of: str
     layers: int = 0
     keep: tuple[int, ...] = ()
     by: str = ""
+    width: int = 0
+    heads: int = 0
+    ffn: int = 0
+
+    @property
+    def narrower(self) -> bool:
+        """Whether it is cut in width."""
+        return bool(self.width or self.heads or self.ffn)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Beside which model's weights adapters stand, and which; `targets` are names with spaces between them."""
+
+    of: str
+    rank: int = 8
+    alpha: float = 16.0
+    targets: str = ""
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Retokenising:
+    """Which language model teaches, and the text of the tokenizer whose tokens the data has."""
+
+    of: str
+    tokens: str
 
 
 def is_language(what: str) -> bool:
     """Whether a text names a language model."""
     head = what.partition("(")[0].strip()
-    return head in ("smollm2", "shrink") or head.partition(":")[0] in ("hf", "gguf")
+    return head in ("smollm2", "shrink", "trim", "lora") or head.partition(":")[0] in ("hf", "gguf")
 
 
 def language(what: str) -> Model:
@@ -81,6 +130,17 @@ def tokenizer(what: str) -> Any:
         RecipeError: When the text cannot be read.
     """
     return _tokenizer(what) if is_language(what) else tokenizers.tokenizer(what)
+
+
+def retokenised(what: str) -> RetokenisedTeacher:
+    """The teacher that a text `retokenised('hf:PATH', tokens='hf:READS')` names.
+
+    Raises:
+        ModelError: When one of the two cannot be loaded, or it is not known what their tokens spell.
+        RecipeError: When the text cannot be read.
+    """
+    said = Retokenising(**arguments(parse_call(what, "teacher"), Retokenising, what))
+    return RetokenisedTeacher(language(said.of), tokenizer(said.of), tokenizer(said.tokens), what)
 
 
 def keep(network: nn.Module, reads: str | None, folder: Path) -> None:
@@ -119,24 +179,58 @@ def export(network: nn.Module, reads: str | None, ends: Sequence[str], folder: P
 
 
 def _network(what: str) -> LanguageNetwork:
+    if tokenizers.is_trimmed(what):
+        return _trimmed(what)
     place, call = _read(what)
+    if call.name == "lora":
+        said = _low_rank(call, what)
+        adapter = Adapter(said.rank, said.alpha, tuple(said.targets.split()), said.dropout)
+        return adapted(_network(said.of), adapter)
     if call.name != "shrink":
         assert place is not None
         opening = Opening(**arguments(call, Opening, what))
         return loading.network(place, fresh=opening.fresh, attention=opening.attention, precision=opening.precision)
-    cutting = _cutting(call, what)
+    return _cut(_cutting(call, what), what)
+
+
+def _cut(cutting: Cutting, what: str) -> LanguageNetwork:
     network = _network(cutting.of)
-    if not cutting.by:
-        return shrinking.shrink(network, cutting.layers or None, cutting.keep)
-    if cutting.keep:
+    if cutting.by and cutting.keep and not cutting.narrower:
         raise ModelError(f"{what} says which blocks are kept, and asks which", expected="keep=(...) or by='TEXT'")
-    kept = shrinking.most_influential(network, _text(cutting, network.context), cutting.layers)
-    return shrinking.shrink(network, keep=kept)
+    rows = _text(cutting, network.context) if cutting.by else None
+    kept = cutting.keep
+    if rows is not None and cutting.layers:
+        kept = shrinking.most_influential(network, rows, cutting.layers)
+    if rows is not None and cutting.narrower:
+        found = narrowing.importance(network, rows)
+        network = narrowing.narrow(network, found, width=cutting.width, heads=cutting.heads, ffn=cutting.ffn)
+    if not kept and not cutting.layers:
+        return network
+    return shrinking.shrink(network, None if kept else cutting.layers, kept)
+
+
+def _trimmed(what: str) -> LanguageNetwork:
+    network, order = _network(tokenizers.trimming(what).of), tokenizers.trim(what)[1]
+    if max(order) >= network.size:
+        raise ModelError(
+            f"the tokenizer of {what} has a token {max(order)}, and the model tells {network.size} apart",
+            expected="a model with a row for each of its tokenizer's tokens",
+        )
+    network.renumber(torch.tensor(order))
+    return network
 
 
 def _tokenizer(what: str) -> Any:
+    if tokenizers.is_trimmed(what):
+        return tokenizers.tokenizer(what)
     place, call = _read(what)
-    return tokenizers.tokenizer(place) if place is not None else _tokenizer(_cutting(call, what).of)
+    if place is not None:
+        return tokenizers.tokenizer(place)
+    return _tokenizer(_low_rank(call, what).of if call.name == "lora" else _cutting(call, what).of)
+
+
+def _low_rank(call: Call, what: str) -> LowRank:
+    return LowRank(**arguments(call, LowRank, what))
 
 
 def _read(what: str) -> tuple[Place | None, Call]:
@@ -155,8 +249,14 @@ def _cutting(call: Call, what: str) -> Cutting:
             f"{cutting.of!r} in {what!r} is no language model",
             expected="a text such as 'hf:PATH', 'gguf:PATH' or 'smollm2'",
         )
-    if bool(cutting.layers) == bool(cutting.keep):
-        raise ModelError(f"{what!r} does not say what is kept", expected="layers=6, or keep=(0, 6, 12)")
+    if (cutting.layers and cutting.keep) or not (cutting.layers or cutting.keep or cutting.narrower):
+        raise ModelError(
+            f"{what!r} does not say what is kept", expected="layers=6, or keep=(0, 6, 12), or width, heads or ffn"
+        )
+    if cutting.narrower and not cutting.by:
+        raise ModelError(
+            f"{what!r} does not say by what the width is cut", expected="by='TEXT', a file on which it is measured"
+        )
     return cutting
 
 

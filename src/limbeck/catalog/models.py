@@ -37,6 +37,11 @@ TEACHERS = (
         "what LightGBM's booster_.save_model wrote (extra: boosting); lightgbm:PATH(classes=...)",
     ),
     ("xgboost:PATH", "teacher", 'what XGBoost\'s save_model("NAME.json") wrote (extra: boosting)'),
+    (
+        "retokenised",
+        "teacher",
+        "a language model with another tokenizer, which reads the same text: retokenised('hf:PATH', tokens='hf:READS')",
+    ),
     ("call:package.module:function", "teacher", 'a function that answers rows with logits; call:...(outputs="values")'),
     ("package.module:function", "teacher", "a function that returns any of these: an estimator, a Teacher, a list"),
 )
@@ -118,7 +123,7 @@ def model(
         return _timm(parse_call(rest, "model"), shape, what, teaches)
     if kind == "torchvision":
         return _torchvision(parse_call(rest, "model"), shape, what)
-    if kind in {name.partition(":")[0] for name, _, _ in TEACHERS if not name.startswith("package")}:
+    if place.partition(":")[0] in {name.partition(":")[0] for name, _, _ in TEACHERS if not name.startswith("package")}:
         raise ModelError(
             f"{what} can teach, and cannot learn", expected="a network to be trained", remedy="name it as the teacher"
         )
@@ -243,6 +248,8 @@ def _student(call: Call, shape: Shape, source: str) -> Model:
             *students(),
             "smollm2",
             "shrink",
+            "trim",
+            "lora",
             "hf:PATH",
             "timm:NAME",
             "torchvision:NAME",

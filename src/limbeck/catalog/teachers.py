@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.catalog.languages import is_language
+from limbeck.catalog.languages import is_language, retokenised
 from limbeck.catalog.models import Shape, call_with, imported, made, model, wrapped
 from limbeck.errors import ModelError, TeacherError
 from limbeck.grammar import Call, parse_call
@@ -73,6 +73,8 @@ def _read(text: str, shape: Shape) -> Teacher:
     kind, _, rest = text.partition(":")
     if (Path(text) / "manifest.json").is_file():
         return RecordedTeacher(Path(text))
+    if text.partition("(")[0].strip() == "retokenised":
+        return retokenised(text)
     if kind in _FILES and rest:
         return _opened(_FILES[kind], rest, text)
     if kind == "call" and rest:

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from limbeck.errors import ModelError, did_you_mean
+from limbeck.languages.adapting import Adapter, adapted
 from limbeck.languages.network import LanguageNetwork
 from limbeck.languages.places import Place, packaged, quiet, transformers
 from limbeck.storage import guarded
@@ -90,7 +91,11 @@ def described(description: Mapping[str, Any]) -> LanguageNetwork:
             remedy="pip install that version",
         ) from error
     how = {"dtype": torch.float32, "attn_implementation": description["attention"]}
-    return LanguageNetwork(_built(config, how, family))
+    found = LanguageNetwork(_built(config, how, family))
+    adapter = description.get("adapter")
+    if adapter is None:
+        return found
+    return adapted(found, Adapter(**{**adapter, "targets": tuple(adapter["targets"])}))
 
 
 def save_network(known: LanguageNetwork, folder: Path) -> None:

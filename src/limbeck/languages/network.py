@@ -51,6 +51,7 @@ class LanguageNetwork(HeadedNetwork):
         self.body, self.head, self.training = body, head, body.training
         # Not a submodule: its parts are, and each should have one name.
         self._whole = (model,)
+        self._tuner: tuple[Any, dict[str, Any]] | None = None
         self.embedding.padding_idx = None
         self.register_state_dict_post_hook(_without_shared)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_with_shared)  # type: ignore[no-untyped-call]
@@ -64,6 +65,20 @@ class LanguageNetwork(HeadedNetwork):
                     expected="one of both at most",
                 )
             self.packing: Packing | None = packing_of(self, _hidden, self.size, self._windows())
+
+    @property
+    def model(self) -> Any:
+        """The model of transformers, of which body and head are parts."""
+        return self._whole[0]
+
+    @property
+    def tuner(self) -> Any:
+        """What put adapters beside the weights, in peft's form; None where there are none."""
+        return None if self._tuner is None else self._tuner[0]
+
+    def tuned(self, tuner: Any, adapter: Mapping[str, Any]) -> None:
+        """Notes that the body's layers have adapters now, and how they are made again."""
+        self._tuner = (tuner, dict(adapter))
 
     @property
     def config(self) -> Any:
@@ -182,18 +197,20 @@ class LanguageNetwork(HeadedNetwork):
         """What builds the same network again without its weights, as plain JSON; see `loading.described`."""
         config = json.loads(self.config.to_json_string(use_diff=False))
         config.pop("_name_or_path", None)  # a place on this machine
-        return {"config": config, "attention": self.config._attn_implementation}
+        said = {"config": config, "attention": self.config._attn_implementation}
+        return said if self._tuner is None else {**said, "adapter": self._tuner[1]}
 
     def save(self, folder: Path, *, end: Sequence[int] = ()) -> None:
-        """Writes a folder that transformers loads, with weights as safetensors.
+        """Writes a folder that transformers loads, with weights as safetensors; of a copy into which adapters went.
 
         Args:
             folder: A new one, or one to write into.
             end: Tokens after which transformers' own `generate` shall stop; none leaves what the model says of itself.
         """
-        self._whole[0].save_pretrained(str(folder))
+        whole = self.model if self._tuner is None else copy.deepcopy(self.tuner).merge_and_unload()
+        whole.save_pretrained(str(folder))
         if end:
-            stops = copy.deepcopy(self._whole[0].generation_config)
+            stops = copy.deepcopy(self.model.generation_config)
             stops.eos_token_id = list(end)
             stops.save_pretrained(str(folder))
 
@@ -204,6 +221,8 @@ class LanguageNetwork(HeadedNetwork):
             for name, value in self.description()["config"].items()
             if name not in ("transformers_version", "architectures")
         }
+        if self._tuner is not None:
+            said["adapter"] = self._tuner[1]
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
         return f"family={self.family}, configuration={digest}, packing={self.packing}, scale={self.scale:g}"
 

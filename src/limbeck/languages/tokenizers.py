@@ -1,10 +1,13 @@
 """Text -> tokenizer, and a tokenizer into a run's folder: from disk, unless a hub's name was written."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limbeck.errors import ModelError
+from limbeck.grammar import arguments, parse_call
 from limbeck.languages.places import Place, packaged, quiet, split, transformers
+from limbeck.languages.trimming import counted, trimmed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,11 +23,13 @@ def tokenizer(what: str | Place) -> "PreTrainedTokenizerBase":
 
     Args:
         what: `hf:PATH_OR_ID`, `gguf:PATH`, a folder of a run or a model, or `smollm2`, whose tokenizer is read out of
-            its package without unpacking the model.
+            its package without unpacking the model; or `trim(ONE OF THESE, corpus=FILE)`, some of its tokens.
 
     Raises:
         ModelError: When transformers is not installed, or there is no tokenizer.
     """
+    if isinstance(what, str) and is_trimmed(what):
+        return trim(what)[0]
     place = _place(what) if isinstance(what, str) else what
     arguments = place.arguments()
     if place.kind == "hf" and (Path(arguments["pretrained_model_name_or_path"]) / FOLDER).is_dir():
@@ -38,6 +43,44 @@ def tokenizer(what: str | Place) -> "PreTrainedTokenizerBase":
                 expected="tokenizer.json and tokenizer_config.json, as save_pretrained writes them",
                 remedy="copy the tokenizer's files beside the weights",
             ) from error
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Which tokenizer is trimmed, to the tokens of which text file, and to how many at most (0: all it uses)."""
+
+    of: str
+    corpus: str
+    size: int = 0
+
+
+def is_trimmed(what: str) -> bool:
+    """Whether a text names a trimmed vocabulary."""
+    return what.partition("(")[0].strip() == "trim"
+
+
+def trimming(what: str) -> Trim:
+    """What a text such as `trim('hf:PATH', corpus='FILE.txt', size=8000)` says.
+
+    Raises:
+        RecipeError: When it cannot be read.
+    """
+    return Trim(**arguments(parse_call(what, "language model"), Trim, what))
+
+
+def trim(what: str) -> tuple["PreTrainedTokenizerBase", list[int]]:
+    """The tokenizer that such a text names, and for each of its numbers the one that the token had.
+
+    Raises:
+        ModelError: When there is no tokenizer, or its rules are none that can be trimmed.
+        DataError: When there is no text.
+    """
+    said = trimming(what)
+    whole = tokenizer(said.of)
+    found: tuple[PreTrainedTokenizerBase, list[int]] = trimmed(
+        whole, counted(whole, Path(said.corpus).expanduser()), said.size
+    )
+    return found
 
 
 def _place(what: str) -> Place:

@@ -44,6 +44,11 @@ class HiddenTargets:
         return f"hidden states of width {width} and the head that makes {classes} logits of them"
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """That of all logits."""
+        return (*self.hidden.shape[:-1], len(self.weight))
+
+    @property
     @torch.no_grad()
     def logits(self) -> Float[Tensor, "*rows classes"]:
         """All logits of all rows, for a method that reads them; this is what keeping hidden states saves."""

@@ -52,6 +52,25 @@ class SoftTargets(Protocol):
         ...
 
 
+@runtime_checkable
+class MakesLogits(SoftTargets, Protocol):
+    """Soft targets from which all logits of some rows can be made when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of all logits, the rows' dimensions first."""
+        ...
+
+    @property
+    def logits(self) -> Float[Tensor, "*rows classes"]:
+        """All logits of all rows."""
+        ...
+
+    def rows(self, index: Places) -> "MakesLogits":
+        """The same targets for some of the rows."""
+        ...
+
+
 def insist(targets: SoftTargets, divergence: Divergence, temperature: float) -> None:
     """Raises a TeacherError when the targets refuse a divergence at a temperature; else does nothing."""
     reason = targets.refuses(divergence, temperature)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import ModelError, TeacherError, did_you_mean
-from limbeck.model import Model
+from limbeck.model import Model, Renumbering
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
@@ -60,7 +60,7 @@ class ModuleTeacher:
             raise TeacherError(
                 f"the teacher {self.name} cannot serve this data: {error.happened}",
                 expected=error.expected,
-                remedy=f"{error.remedy} Or say what it calls a class: classes: {{CLASS OF THE DATA: ITS OWN}}",
+                remedy=self._other_names(error.remedy),
             ) from error
         self._layers = tuple(sorted(needs.teacher_layers))
         self.model.eval().requires_grad_(False).zero_grad(set_to_none=True)
@@ -117,6 +117,15 @@ class ModuleTeacher:
         if self._seal is not None:
             self._seal = Seal(self.model)
         return self
+
+    def _other_names(self, remedy: str) -> str:
+        """What may be done where the data's classes are not the model's; tokens are not told apart by name alone."""
+        if isinstance(self.model.network, Renumbering):
+            return (
+                f"teacher: retokenised('{self.name}', tokens=TOKENIZER OF THE DATA), which reads the text in its own "
+                "tokens, with kd(temperature=1) or uld"
+            )
+        return f"{remedy} Or say what it calls a class: classes: {{CLASS OF THE DATA: ITS OWN}}"
 
     def _lay_out(self) -> None:
         """Channels last for convolutions on the processor, whether the teacher is heard live or recorded.
