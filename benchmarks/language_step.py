@@ -105,7 +105,7 @@ class Bench:
     def network(self, model: Model) -> Any:
         """The model of transformers inside, for the variants that are not Limbeck's."""
         assert isinstance(model.network, LanguageNetwork)
-        return model.network._whole[0]
+        return model.network.model
 
     def recorded(self) -> Path:
         """The teacher's answers to all rows, made once; no teacher is loaded where they are there."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from limbeck.budget import Budget as Budget
     from limbeck.consultation import doctor as doctor
+    from limbeck.corpus import write as write
     from limbeck.distillation import distill as distill
     from limbeck.evaluation import evaluate as evaluate
     from limbeck.model import Model as Model
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "record",
     "report",
+    "write",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "evaluate": "limbeck.evaluation",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",
+    "write": "limbeck.corpus",
 }
 
 

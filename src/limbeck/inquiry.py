@@ -213,7 +213,7 @@ def first_look(asked: Asked) -> FirstLook:
     layers = asked.identity().layers
     batch = asked.batch(0, min(rows_at_once(asked.rows, FIRST_ROWS), len(asked.rows)), 0)
     answer = asked.teacher.signals(batch)
-    form.refuse_unusable(answer, layers)
+    form.refuse_unusable(answer, layers, asked.keep.form)
     index = Index(asked.rows.ids.cpu()[asked.order], asked.keep.form.tables(answer, linear_layer(asked.teacher)))
     kept = asked.keep.pack(answer, batch, layers, index.tables)
     heard = asked.keep.unpack(kept, layers, index.tables, asked.needs.logits)

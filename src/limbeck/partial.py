@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from limbeck.precision import wide
 
@@ -34,7 +35,11 @@ def likelihoods(
 
 
 def merged(
-    logits: Float[Tensor, "*rows symbols"], symbols: Int[Tensor, "*rows kept"], temperature: float
+    logits: Float[Tensor, "*rows symbols"],
+    symbols: Int[Tensor, "*rows kept"],
+    temperature: float,
+    *,
+    missing: bool = False,
 ) -> Float[Tensor, "*rows merged"]:
     """The softened logits of some symbols, each there once, then the log of the summed exponentials of all others.
 
@@ -44,8 +49,9 @@ def merged(
         logits: All of them.
         symbols: Which ones stay by themselves.
         temperature: Divides the logits.
+        missing: Whether some of the symbols may be none, and numbers beyond all that there are: those are -inf.
     """
-    found: Tensor = _Merged.apply(logits, symbols, temperature)
+    found: Tensor = _Merged.apply(logits, symbols, temperature, missing)
     return found
 
 
@@ -77,21 +83,23 @@ class _Likelihoods(torch.autograd.Function):
 
 class _Merged(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, symbols: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, symbols: Tensor, temperature: float, missing: bool) -> Tensor:
         soft = softened(logits, temperature)
+        if missing:  # one more symbol, of probability 0, stands for all that are none
+            soft, symbols = pad(soft, (0, 1), value=-torch.inf), symbols.clamp(max=logits.shape[-1])
         kept = soft.gather(-1, symbols)
         # Summed over the others themselves: 1 minus the sum of the kept would have no digits left for a small rest.
         raised, total, largest = _exponentials(soft.scatter_(-1, symbols, -torch.inf))
         ctx.save_for_backward(raised, total, symbols)
-        ctx.temperature, ctx.precision = temperature, logits.dtype
+        ctx.temperature, ctx.precision, ctx.size = temperature, logits.dtype, logits.shape[-1]
         return torch.cat([kept, largest + total.log()], dim=-1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         raised, total, symbols = ctx.saved_tensors
         gradient = gradient / ctx.temperature
         # Where nothing is left the exponentials are 0, and so are their shares.
         shares = gradient[..., -1:] / total.clamp(min=torch.finfo(total.dtype).tiny)
         found = (raised * shares).scatter_(-1, symbols, gradient[..., :-1])
-        return found.to(ctx.precision), None, None
+        return found[..., : ctx.size].to(ctx.precision), None, None, None

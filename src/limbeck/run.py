@@ -18,7 +18,7 @@ from limbeck.catalog.tasks import task
 from limbeck.catalog.teachers import teacher
 from limbeck.data.arrays import as_rows
 from limbeck.data.forms import traces
-from limbeck.data.prompts import asked
+from limbeck.data.questions import asked
 from limbeck.data.source import Data
 from limbeck.errors import DataError, RecipeError, did_you_mean
 from limbeck.evaluation import baseline_scores, evaluate, score, teacher_answers
@@ -28,6 +28,7 @@ from limbeck.model import Model
 from limbeck.objective import Needs
 from limbeck.recipe import DataSpec, Recipe
 from limbeck.records import RunRecord, Scores, read_record
+from limbeck.teachers.protocol import judged
 
 _ROWS_AT_ONCE = 512
 _PROMPTS_AT_ONCE = 32
@@ -95,7 +96,7 @@ def evaluate_run(
     if (what := recipe.teacher_text()) is not None:
         shape = saved_shape(run.folder, run.record.data, loaded.classes)
         master = teacher(what, shape)
-        if master.views is None:  # a recording answers the rows it recorded, and no others
+        if judged(master):  # a recording answers the rows it recorded, and no others
             master.prepare(Needs(), loaded.classes)
             if split == "train":  # a teacher may answer what it taught otherwise than other rows
                 master.fits(rows, None)

@@ -43,7 +43,7 @@ from limbeck.signals import Batch
 from limbeck.storage import copy_whole, write_text
 from limbeck.task import Speaks, Task
 from limbeck.teachers.module import ModuleTeacher
-from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.protocol import Teacher, judged
 from limbeck.teachers.recording import RecordedTeacher
 from limbeck.training.engine import engine, meet
 from limbeck.training.loop import Fit, Lesson, Trainer
@@ -353,7 +353,7 @@ class Workshop:
 
     def _on_valid(self, teacher: Teacher | None) -> Answers | None:
         """A live teacher's answers on the validation rows, asked once for all seeds that it teaches."""
-        if teacher is None or teacher.views is not None:
+        if teacher is None or not judged(teacher):
             return None
         if teacher.fingerprint not in self.on_valid:
             said = teacher_answers(teacher, self.data.valid, self.task, device=self.accelerator.device)
@@ -361,8 +361,8 @@ class Workshop:
         return self.on_valid[teacher.fingerprint]
 
     def _judged(self, teacher: Teacher) -> Answers | None:
-        """The teacher's answers on the test rows; a recording has none, for it was made of the training rows."""
-        if teacher.views is not None:
+        """The teacher's answers on the test rows; none of a recording, or of who says too little."""
+        if not judged(teacher):
             return None
         said, self.teacher_scores, self.teacher_saw = self._hearing().teacher(teacher)
         return said

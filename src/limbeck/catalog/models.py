@@ -42,6 +42,7 @@ TEACHERS = (
         "teacher",
         "a language model with another tokenizer, which reads the same text: retokenised('hf:PATH', tokens='hf:READS')",
     ),
+    ("openai:URL#MODEL", "teacher", 'a server of OpenAI\'s protocol (extra: server); openai:URL#MODEL(key="NAME")'),
     ("call:package.module:function", "teacher", 'a function that answers rows with logits; call:...(outputs="values")'),
     ("package.module:function", "teacher", "a function that returns any of these: an estimator, a Teacher, a list"),
 )

@@ -9,15 +9,19 @@ from torch import nn
 
 from limbeck.catalog.languages import is_language, retokenised
 from limbeck.catalog.models import Shape, call_with, imported, made, model, wrapped
+from limbeck.data import cache
 from limbeck.errors import ModelError, TeacherError
 from limbeck.grammar import Call, parse_call
 from limbeck.model import Model
+from limbeck.servers.address import is_server, server
+from limbeck.servers.client import Client
 from limbeck.teachers.boosters import open_lightgbm, open_xgboost
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.estimator import EstimatorTeacher
 from limbeck.teachers.function import FunctionTeacher
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx import OnnxTeacher
+from limbeck.teachers.openai import OpenAITeacher
 from limbeck.teachers.protocol import Teacher
 from limbeck.teachers.recording import RecordedTeacher
 from limbeck.teachers.renamed import RenamedTeacher
@@ -73,8 +77,8 @@ def _read(text: str, shape: Shape) -> Teacher:
     kind, _, rest = text.partition(":")
     if (Path(text) / "manifest.json").is_file():
         return RecordedTeacher(Path(text))
-    if text.partition("(")[0].strip() == "retokenised":
-        return retokenised(text)
+    if (speaks := _of_tokens(text)) is not None:
+        return speaks
     if kind in _FILES and rest:
         return _opened(_FILES[kind], rest, text)
     if kind == "call" and rest:
@@ -94,6 +98,13 @@ def _read(text: str, shape: Shape) -> Teacher:
             return teacher(built, shape)
         return ModuleTeacher(wrapped(built, shape, text), text)
     return ModuleTeacher(model(text, shape, teaches=True), text)
+
+
+def _of_tokens(text: str) -> Teacher | None:
+    """A teacher of tokens that is more than a network: with a tokenizer of its own, or behind a server."""
+    if text.partition("(")[0].strip() == "retokenised":
+        return retokenised(text)
+    return OpenAITeacher(Client(server(text), cache.folder())) if is_server(text) else None
 
 
 def _opened(kind: Any, rest: str, text: str) -> Teacher:

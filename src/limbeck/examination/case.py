@@ -21,7 +21,7 @@ from limbeck.recipe import Recipe
 from limbeck.records import Finding, read_record
 from limbeck.signals import Batch
 from limbeck.task import OF_NAMES, Task
-from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.protocol import Teacher, judged
 from limbeck.training.loop import Lesson
 
 _RECORDED_ROWS = 2048
@@ -76,7 +76,8 @@ class Case:
             found: What the preflight found.
         """
         rows, where = data.valid, "validation rows"
-        if on_valid is None and lesson.teacher is not None:
+        partial = lesson.teacher is not None and lesson.teacher.views is None and not judged(lesson.teacher)
+        if on_valid is None and lesson.teacher is not None and not partial:
             rows, where = (
                 data.train.select(torch.arange(min(_RECORDED_ROWS, len(data.train)))),
                 "recorded training rows",

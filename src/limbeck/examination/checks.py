@@ -26,6 +26,7 @@ from limbeck.examination.values import values
 from limbeck.measures.complexity import cost
 from limbeck.records import Finding
 from limbeck.task import OF_NAMES, Task
+from limbeck.teachers.protocol import judged
 from limbeck.training.diagnosis import Diagnosis, fixed_rows
 from limbeck.training.plan import Precision
 from limbeck.training.probe import probe
@@ -226,7 +227,7 @@ def _noise(case: Case) -> list[Finding]:
     if piece.labels is None:
         return []
     logits = None
-    if case.teacher is not None and case.teacher.views is None:
+    if case.teacher is not None and judged(case.teacher):
         rows = TensorRows(piece.inputs, piece.labels, piece.known, piece.ids)
         logits = teacher_answers(case.teacher, rows, case.task, device=case.device).outputs
     return label_noise(piece.inputs.cpu(), piece.labels.cpu(), piece.ids.cpu(), logits, case.data.classes)

@@ -15,7 +15,7 @@ from limbeck.objective import Objective
 from limbeck.records import Finding
 from limbeck.signals import Batch, Signals
 from limbeck.task import Task, counted
-from limbeck.teachers.protocol import Teacher
+from limbeck.teachers.protocol import Teacher, judged
 from limbeck.training.plan import Plan
 from limbeck.training.step import Step
 
@@ -52,9 +52,9 @@ class Lesson:
 def lesson(teacher: Teacher, train: Rows, valid: Rows, task: Task, batch: int, device: torch.device) -> Lesson | None:
     """Asks the teacher about up to 2,048 training rows in batches, and about up to 512 validation rows.
 
-    None where the teacher, a recording, can say nothing about rows it has not recorded.
+    None where the teacher, a recording, can say nothing about rows it has not recorded, or says too little anyway.
     """
-    if teacher.views is not None:
+    if not judged(teacher):
         return None
     places = order(len(train), 0, 0)[: max(min(ROWS, len(train)) // batch, 1) * batch]
     batches = [_batch(train, part, task).to(device) for part in places.split(batch)]

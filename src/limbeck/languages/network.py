@@ -173,12 +173,15 @@ class LanguageNetwork(HeadedNetwork):
             if hasattr(module, "vocab_size"):
                 module.vocab_size = len(index)
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, numbers: Sequence[int] | None = None
+    ) -> list[list[int]]:
         """What the model goes on with after each prompt, up to and with the token that ends it.
 
         Args:
             prompts: Tokens, at least one each; of different lengths.
             sampling: How long, until which token, and how each is chosen.
+            numbers: A number for each prompt, from which its draws follow; its place when left out.
 
         Raises:
             ModelError: When a prompt is empty, or the longest leaves too little of the context.
@@ -191,7 +194,7 @@ class LanguageNetwork(HeadedNetwork):
                 remedy="shorter prompts, or a smaller length",
             )
         with answering(self), torch.no_grad():
-            return continued(self._whole[0], prompts, sampling, self.head.weight.device)
+            return continued(self._whole[0], prompts, sampling, self.head.weight.device, numbers)
 
     def description(self) -> dict[str, Any]:
         """What builds the same network again without its weights, as plain JSON; see `loading.described`."""

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from limbeck.errors import ModelError
@@ -11,6 +12,7 @@ _SPACE = "▁"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
+@lru_cache(maxsize=1)
 def byte_signs() -> dict[str, int]:
     """The sign by which a byte-level vocabulary writes each byte, as GPT-2's tokenizer does."""
     # transformers has a function of the module's name, which an ordinary import would find.

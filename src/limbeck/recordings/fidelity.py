@@ -63,7 +63,7 @@ class Fidelity:
 
 
 def measured(kept: SoftTargets, said: Signals, asked: Iterable[tuple[Divergence, float]]) -> Fidelity | None:
-    """What is lost of some answers; None where nothing is, or nothing was said.
+    """What is lost of some answers; None where nothing is, nothing was said, or not all logits are known.
 
     The distances are rounded to 5 digits, so that the last bits of a sum do not decide the bytes of a manifest.
 
@@ -72,7 +72,8 @@ def measured(kept: SoftTargets, said: Signals, asked: Iterable[tuple[Divergence,
         said: The answers they were made of, with their logits.
         asked: Divergences and temperatures that will be asked for.
     """
-    assert said.outputs is not None
+    if said.outputs is None:
+        return None
     places = _places(said.outputs, said.said)
     logits, here = said.logits_at(places.nonzero(as_tuple=True)).detach().cpu(), kept.rows(places)
     if isinstance(here, DenseTargets) and torch.equal(here.logits, logits):

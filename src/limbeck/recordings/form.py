@@ -14,7 +14,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,7 +28,8 @@ from limbeck.recordings.columns import Column, Stored
 from limbeck.recordings.forms.features import Features
 from limbeck.signals import Batch, Signals
 from limbeck.targets.hidden import HiddenTargets
-from limbeck.targets.protocol import SoftTargets
+from limbeck.targets.protocol import SoftTargets, without_logits
+from limbeck.targets.topk import TopKTargets
 
 SAID = "said"
 
@@ -43,7 +44,9 @@ AS_SAID = Features()
 
 @runtime_checkable
 class Form(Protocol):
-    """One way of keeping logits."""
+    """One way of keeping logits; `takes` names the kinds of targets it can be made of where there are no logits."""
+
+    takes: ClassVar[tuple[type[SoftTargets], ...]]
 
     def settled(self, needs: Needs, positions: bool) -> "Form":
         """The same form with what was left open settled.
@@ -100,7 +103,7 @@ class Keep:
         Raises:
             TeacherError: When the teacher said no logits or not all the layers, or a number that is none.
         """
-        refuse_unusable(signals, layers)
+        refuse_unusable(signals, layers, self.form)
         kept = self.form.pack(signals, batch, tables)
         for layer in layers:
             kept |= self.features.pack(layer, signals.features[layer])
@@ -179,23 +182,18 @@ def refuse_unanswered(keep: Keep, needs: Needs, signals: Signals, targets_of: st
             )
 
 
-def refuse_unusable(signals: Signals, layers: tuple[str, ...]) -> None:
-    """Refuses an answer that lacks logits or layers, or holds numbers that are none.
+def refuse_unusable(signals: Signals, layers: tuple[str, ...], form: Form) -> None:
+    """Refuses an answer that lacks layers or what the form keeps of logits, or holds numbers that are none.
 
     Raises:
         TeacherError: Which.
     """
-    if signals.outputs is None:
-        raise TeacherError(
-            "the teacher said no dense logits",
-            expected="a teacher that says all its logits",
-            remedy="record the teacher itself, not a reduced recording of it",
-        )
+    if signals.outputs is None and not isinstance(signals.targets, form.takes):
+        raise without_logits("the teacher said no dense logits", signals.targets)
     missing = [layer for layer in layers if layer not in signals.features]
     if missing:
         raise TeacherError(f"the teacher said nothing of its layer {missing[0]!r}", expected="the features asked for")
-    said = {"logits": signals.logits} if isinstance(signals.logits, Tensor) else {"hidden states": _hidden(signals)}
-    for name, tensor in {**said, **{layer: signals.features[layer] for layer in layers}}.items():
+    for name, tensor in {**_numbers(signals), **{layer: signals.features[layer] for layer in layers}}.items():
         # Minus infinity is the logit of an impossible class; the others would spoil every student trained on them.
         if bool((tensor.isnan() | tensor.isposinf()).any()):
             raise TeacherError(
@@ -205,9 +203,14 @@ def refuse_unusable(signals: Signals, layers: tuple[str, ...]) -> None:
             )
 
 
-def _hidden(signals: Signals) -> Tensor:
+def _numbers(signals: Signals) -> dict[str, Tensor]:
+    """What was said of the logits, by what it is called."""
+    if signals.logits is not None:
+        return {"logits": signals.logits}
+    if isinstance(signals.targets, TopKTargets):
+        return {"logits": signals.targets.logits, "tails": signals.targets.tails}
     assert isinstance(signals.targets, HiddenTargets)
-    return signals.targets.hidden
+    return {"hidden states": signals.targets.hidden}
 
 
 def _part(term: Term, text: str) -> Form | Features:

@@ -33,6 +33,8 @@ class TopKTargets:
             probability 0 or none is left.
         temperatures: In the order of `tails`, each above 0.
         size: The number of symbols in all.
+        partial: Whether a row may have fewer symbols than others, as the answers of a server do. Where one is missing
+            stands a number of `size` or more, each once, with the logit −inf; what it might have been is in the tail.
     """
 
     symbols: Int[Tensor, "*rows kept"]
@@ -40,6 +42,7 @@ class TopKTargets:
     tails: Float[Tensor, "*rows temperatures"]
     temperatures: tuple[float, ...]
     size: int
+    partial: bool = False
 
     def __post_init__(self) -> None:
         assert len(self.temperatures) == self.tails.shape[-1] and 1 <= self.symbols.shape[-1] <= self.size
@@ -60,6 +63,31 @@ class TopKTargets:
         symbols = logits.topk(min(k, size), dim=-1, sorted=False).indices.sort(dim=-1).values
         tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]
         return cls(symbols, logits.gather(-1, symbols), torch.stack(tails, dim=-1), tuple(temperatures), size)
+
+    @torch.no_grad()
+    def fewer(self, k: int) -> "TopKTargets":
+        """The k largest of what was kept, the others added to the tails; with c where the largest logit is 0.
+
+        Args:
+            k: From 1 to the number that was kept.
+        """
+        top = self.logits.amax(dim=-1, keepdim=True)
+        # A row of which nothing is known but its tail has no largest logit.
+        logits = self.logits - torch.where(top.isneginf(), 0.0, top)
+        order = logits.argsort(dim=-1, descending=True, stable=True)
+        kept, rest = order[..., :k].sort(dim=-1).values, logits.gather(-1, order[..., k:])
+        tails = []
+        for place, temperature in enumerate(self.temperatures):
+            tail = self.tails[..., place] - torch.where(top.isneginf(), 0.0, top)[..., 0] / temperature
+            tails.append(torch.logaddexp(tail, torch.logsumexp(softened(rest, temperature), dim=-1)))
+        return replace(
+            self, symbols=self.symbols.gather(-1, kept), logits=logits.gather(-1, kept), tails=torch.stack(tails, -1)
+        )
+
+    def at(self, temperatures: Sequence[float]) -> "TopKTargets":
+        """The same targets with the tails at some of their temperatures."""
+        places = [self.temperatures.index(temperature) for temperature in temperatures]
+        return replace(self, tails=self.tails[..., places], temperatures=tuple(temperatures))
 
     @property
     def kept(self) -> str:
@@ -104,7 +132,7 @@ class TopKTargets:
             )
         tail = self.tails.detach()[..., self.temperatures.index(temperature), None]
         theirs = torch.cat([softened(logits, temperature), tail], dim=-1)
-        ours = merged(student, symbols, temperature)
+        ours = merged(student, symbols, temperature, missing=self.partial)
         return divergence(torch.log_softmax(theirs, dim=-1), torch.log_softmax(ours, dim=-1))
 
     def rows(self, index: Places) -> "TopKTargets":
@@ -120,7 +148,7 @@ class TopKTargets:
 
     @property
     def _everything(self) -> bool:
-        return self.symbols.shape[-1] == self.size
+        return self.symbols.shape[-1] == self.size and not self.partial
 
     @property
     def _stored(self) -> str:

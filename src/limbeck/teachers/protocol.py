@@ -70,6 +70,18 @@ class Forgiven(Protocol):
 
 
 @runtime_checkable
+class Partial(Protocol):
+    """A teacher that says some of the logits alone: a student learns from them, and nobody can be scored by them."""
+
+    partial: bool
+
+
+def judged(teacher: Teacher) -> bool:
+    """Whether a teacher can be scored on any rows: not a recording, which has answers to its own, nor a partial one."""
+    return teacher.views is None and not (isinstance(teacher, Partial) and teacher.partial)
+
+
+@runtime_checkable
 class Headed(Protocol):
     """A teacher whose linear layers can be read, so that hidden states can be kept in the place of logits."""
 

@@ -43,7 +43,7 @@ def read(path: Path, spec: DataSpec, labels: LabelKind) -> Raw:
     by_split = _files(path)
     assert spec.tokens is not None
     apart = spec.tokens.documents == "paragraph"
-    readers = {split: _reader(files, path, apart=apart) for split, files in by_split.items()}
+    readers = {split: reader(files, path, apart=apart) for split, files in by_split.items()}
     listed = sorted(file for files in by_split.values() for file in files)
     key = identity("documents", listed, spec, labels)
     return documents.of(path.name.partition(".")[0] or path.name, str(path), readers, spec, key)
@@ -66,7 +66,7 @@ def _below(folder: Path) -> list[Path]:
     return sorted(seen, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def _reader(files: Iterable[Path], root: Path, *, apart: bool) -> Callable[[Unreadable], Iterator[Block]]:
+def reader(files: Iterable[Path], root: Path, *, apart: bool) -> Callable[[Unreadable], Iterator[Block]]:
     """What reads text files, some at a time: each a document, or each paragraph in them."""
 
     def blocks(lost: Unreadable) -> Iterator[Block]:

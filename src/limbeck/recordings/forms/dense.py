@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +25,8 @@ class Dense:
         precision: `as said` keeps the teacher's own bits. float16 and bfloat16 keep two bytes a logit, off by at most a
             2,048th and a 256th of its size.
     """
+
+    takes: ClassVar[tuple[type[SoftTargets], ...]] = ()
 
     precision: str = "as said"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,6 +29,8 @@ class Hidden:
         head: The teacher's linear layer that gives the logits.
         precision: Of the hidden states: as `dense` keeps logits.
     """
+
+    takes: ClassVar[tuple[type[SoftTargets], ...]] = ()
 
     layer: str
     head: str

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -37,6 +38,8 @@ class Sampled:
         temperature: That of the distribution; left out, the one the objective asks at.
         seed: Decides the draws, together with a row's id, its view and the position.
     """
+
+    takes: ClassVar[tuple[type[SoftTargets], ...]] = ()
 
     draws: int = 12
     temperature: float | None = None

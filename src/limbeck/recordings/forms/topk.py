@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,7 @@ from limbeck.targets.protocol import SoftTargets
 from limbeck.targets.topk import TopKTargets
 
 _SYMBOLS, _LOGITS, _TAILS = "symbols", "logits", "tails"
-_SIZE, _TABLE, _POSITIONS = "size", "table", "positions"
+_SIZE, _TABLE, _POSITIONS, _PARTIAL = "size", "table", "positions", "partial"
 _AUTO = "auto"
 _PACKED: tuple[log_probs.Precision, ...] = ("float32", "float16", "bfloat16", "companded")
 
@@ -39,6 +40,8 @@ class TopK:
             root of the distance to the largest, about 8 bits. `auto` is float16, and companded in packed rows, whose
             rounding is little beside what the symbols that are not kept would have said (docs/benchmarks.md).
     """
+
+    takes: ClassVar[tuple[type[SoftTargets], ...]] = (TopKTargets,)
 
     k: int = 64
     temperatures: tuple[float, ...] = ()
@@ -72,13 +75,8 @@ class TopK:
         Raises:
             RecordingError: When there are not so many symbols, or rows of this kind cannot be kept in this precision.
         """
-        assert signals.outputs is not None
-        _, *positions, size = signals.outputs
+        positions, size, partial = self._measured(signals)
         packed = bool(positions)
-        if self.k > size:
-            raise RecordingError(
-                f"topk(k={self.k}) was asked of a teacher with {size} logits", remedy=f"keep: dense, or k below {size}"
-            )
         if self.precision not in (_PACKED if packed else PRECISIONS):
             kind = "several positions" if packed else "one position"
             raise RecordingError(
@@ -86,12 +84,14 @@ class TopK:
                 expected=", ".join(map(repr, _PACKED if packed else PRECISIONS)),
                 remedy="precision='float16'",
             )
+        sizes = {_SIZE: torch.tensor(size), **({_PARTIAL: torch.tensor(True)} if partial else {})}
         if not packed:
-            return {_SIZE: torch.tensor(size)}
-        symbols = self._largest(signals).symbols.flatten(0, -2).numpy().astype("uint32")
-        table = index_sets.Table.counted(symbols, size).to_bytes()
+            return sizes
+        found = self._largest(signals)
+        symbols = found.symbols.flatten(0, -2).numpy().astype("uint32")
+        table = index_sets.Table.counted(symbols, self._numbers(found)).to_bytes()
         return {
-            _SIZE: torch.tensor(size),
+            **sizes,
             _TABLE: torch.frombuffer(bytearray(table), dtype=torch.uint8),
             _POSITIONS: torch.tensor(positions),
         }
@@ -102,7 +102,7 @@ class TopK:
         if _TABLE in tables:
             return self._packed(found, tables)
         return {
-            _SYMBOLS: whole_numbers(found.symbols, found.size),
+            _SYMBOLS: whole_numbers(found.symbols, self._numbers(found)),
             _LOGITS: kept_in(self.precision, found.logits, "the logits"),
             _TAILS: found.tails.float().contiguous(),
         }
@@ -112,10 +112,44 @@ class TopK:
     ) -> tuple[Float[Tensor, "*rows classes"] | None, SoftTargets]:
         """Top-k targets; there are no dense logits."""
         symbols, logits, tails = self._unpacked(kept, tables) if _TABLE in tables else _numbers(kept)
-        return None, TopKTargets(symbols.long(), logits, tails, self.temperatures, int(tables[_SIZE]))
+        size, partial = int(tables[_SIZE]), _PARTIAL in tables
+        return None, TopKTargets(symbols.long(), logits, tails, self.temperatures, size, partial)
+
+    def _measured(self, signals: Signals) -> tuple[list[int], int, bool]:
+        """A row's positions, the number of symbols, and whether fewer than k may be known of a position.
+
+        Raises:
+            RecordingError: When the teacher says fewer logits than are to be kept, or not at these temperatures.
+        """
+        said = signals.targets
+        if signals.outputs is None and isinstance(said, TopKTargets):
+            if missing := [f"{each:g}" for each in self.temperatures if each not in said.temperatures]:
+                raise RecordingError(
+                    f"topk is to keep the tails at T={', '.join(missing)}, and the teacher says {said.kept}",
+                    expected=f"temperatures=({', '.join(f'{each:g}' for each in said.temperatures)},)",
+                    remedy="an objective at that temperature",
+                )
+            _, *positions, most = said.symbols.shape
+            size, partial = said.size, said.partial
+        else:
+            assert signals.outputs is not None
+            (_, *positions, most), partial = signals.outputs, False
+            size = most
+        if self.k > most:
+            raise RecordingError(
+                f"topk(k={self.k}) was asked of a teacher with {most} logits",
+                remedy=f"keep: dense, or k below {most}" if most == size else f"keep: topk(k={most})",
+            )
+        return positions, size, partial
+
+    def _numbers(self, found: TopKTargets) -> int:
+        """How many numbers stand for symbols, those for missing ones included."""
+        return found.size + found.symbols.shape[-1] if found.partial else found.size
 
     def _largest(self, signals: Signals) -> TopKTargets:
         """What is kept; relative to the largest, half a precision has its digits where the probability is."""
+        if signals.outputs is None and isinstance(signals.targets, TopKTargets):
+            return _numbered(signals.targets.to(torch.device("cpu")).fewer(self.k).at(self.temperatures))
         assert signals.outputs is not None
 
         def largest(logits: Tensor) -> tuple[Tensor, ...]:
@@ -165,6 +199,12 @@ class TopK:
     def _packing(self) -> log_probs.Precision:
         found: log_probs.Precision = next(each for each in _PACKED if each == self.precision)
         return found
+
+
+def _numbered(found: TopKTargets) -> TopKTargets:
+    """The same with a number below size + k for each missing symbol: each column has its own."""
+    own = found.size + torch.arange(found.symbols.shape[-1])
+    return replace(found, symbols=torch.where(found.symbols >= found.size, own, found.symbols))
 
 
 def _numbers(kept: Mapping[str, Stored]) -> tuple[Tensor, Tensor, Tensor]:
