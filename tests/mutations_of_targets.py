@@ -35,7 +35,7 @@ MUTATIONS_OF_TARGETS = [
         "targets/topk.py",
         (
             (
-                "ours = merged(student, symbols, temperature)",
+                "ours = merged(student, symbols, temperature, missing=self.partial)",
                 "ours = torch.cat([softened(student.gather(-1, symbols), temperature), tail], dim=-1)",
             ),
         ),

@@ -4,7 +4,6 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from small_languages import tokenizer as byte_level
@@ -21,6 +20,8 @@ from limbeck.languages.adapting import Adapter, adapted, merged, save_adapter
 from limbeck.languages.network import LanguageNetwork
 from limbeck.model import Model
 from limbeck.signals import Signals
+
+peft = pytest.importorskip("peft", reason="peft (extra: lora) is not here")
 
 ROWS = torch.stack([row([7, 30, 8, 9], [40, 12, 13], length=9), row([3, 4, 5, 6, 7, 8, 9, 10, 11])])
 HALF = Adapter(rank=3, alpha=6, targets=("q_proj", "down_proj"))

@@ -166,4 +166,6 @@ def _steps(values: Values, largest: Float32[np.ndarray, "tokens 1"]) -> Codes:
 
 def _from_steps(steps: Codes, largest: Float32[np.ndarray, "tokens 1"]) -> Values:
     roots = steps.astype(np.float32) * np.float32(STEP)
-    return np.where(steps == _IMPOSSIBLE, np.float32(-np.inf), largest - roots * roots)
+    # Bytes that were damaged may hold a number that is none; whoever reads the values sees it.
+    with np.errstate(invalid="ignore"):
+        return np.where(steps == _IMPOSSIBLE, np.float32(-np.inf), largest - roots * roots)
