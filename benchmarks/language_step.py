@@ -42,6 +42,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 import torch
 from rich.console import Console
+from timing.training import trained
 from timing.turns import Steps, machine, measured, ratio, show
 from torch import Tensor
 from torch.nn import functional
@@ -49,19 +50,15 @@ from torch.nn import functional
 from limbeck.catalog.languages import language, tokenizer
 from limbeck.catalog.objectives import objective
 from limbeck.catalog.tasks import task as found_task
-from limbeck.data.loader import batches
 from limbeck.data.rows import TensorRows
 from limbeck.languages.network import LanguageNetwork
 from limbeck.model import Model
-from limbeck.preflight import check
-from limbeck.progress import Silent
 from limbeck.recipe import Recipe
 from limbeck.recorder import record
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
-from limbeck.training.engine import engine, threads
-from limbeck.training.loop import Lesson, Trainer
-from limbeck.training.settling import plan_of
+from limbeck.training.engine import threads
+from limbeck.training.loop import Lesson
 
 STARTED = time.perf_counter()
 TEACHER, STUDENT = "smollm2", "shrink('smollm2', layers=6)"
@@ -129,8 +126,6 @@ class Bench:
     def limbeck(self, kind: str) -> Steps:
         """Steps of Limbeck's own trainer on batches of its own loader."""
         lesson, model = self.lesson(kind), copy.deepcopy(self.student)
-        first = next(batches(lesson.train, lesson.task, batch_size=self.batch, seed=0, epoch=0))
-        check(model, lesson.teacher, lesson.objective, lesson.task, model.classes, first, lesson.train)
         training = {
             "batch": self.batch, "optimizer": "adamw", "lr": RATE, "threads": 1, "compile": False,
             "precision": self.precision, "channels_last": False,
@@ -138,20 +133,7 @@ class Bench:
         recipe = Recipe.make(
             data={"source": "rows"}, student="student", objective="labels", budget="1000000 steps", training=training
         )
-        trainer = Trainer(
-            model,
-            lesson,
-            plan_of(recipe, 0, len(self.rows)),
-            folder=self.folder / kind.replace(" ", "-"),
-            who="student",
-            identity=kind,
-            accelerator=engine("cpu", (), self.folder),
-            progress=Silent(),
-            resume_command="",
-        )
-        for step, batch in enumerate(trainer._batches(0)):
-            trainer._step(step, batch)
-            yield
+        return trained(model, lesson, recipe, self.folder, kind)
 
     def forward(self) -> Steps:
         """The teacher's body and head, slice by slice, and nothing else."""
@@ -375,7 +357,8 @@ def main() -> None:
     console.print(f"{len(times[names[0]])} rounds; medians (least-greatest), paired ratios with 95 % intervals")
     show(times, console, ("alone", "teacher forward"))
     if given.json:
-        ratios = {f"{name}_over_alone": ratio(times, name, "alone")[0] for name in ("recorded", "live")}
+        compared = [name for name in ("recorded", "live") if {name, "alone"} <= set(times)]
+        ratios = {f"{name}_over_alone": ratio(times, name, "alone")[0] for name in compared}
         milliseconds = {name: statistics.median(values) for name, values in times.items()}
         given.json.write_text(json.dumps({"ratios": ratios, "ms": milliseconds, "machine": here}, indent=1) + "\n")
 

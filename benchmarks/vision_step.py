@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from timing.training import trained
 from timing.turns import Steps, machine, measured, ratio, show
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,17 +43,14 @@ from limbeck.data.sets import fashion_mnist
 from limbeck.data.standardise import Standardise
 from limbeck.data.standardise import statistics as of_rows
 from limbeck.model import Model
-from limbeck.preflight import check
-from limbeck.progress import Silent
 from limbeck.recipe import Recipe
 from limbeck.recorder import record
 from limbeck.students.cnn import ResidualBlock
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
 from limbeck.training.compilation import missing
-from limbeck.training.engine import engine
-from limbeck.training.loop import Lesson, Trainer
-from limbeck.training.settling import plan_of, settle
+from limbeck.training.loop import Lesson
+from limbeck.training.settling import settle
 
 STARTED = time.perf_counter()
 BATCH, TEMPERATURE, SHARE = 128, 4.0, 0.9
@@ -98,7 +96,7 @@ class Bench:
         return self.recipe.training.compile is True
 
     def model(self, network: nn.Module) -> Model:
-        return Model(network, Standardise(*of_rows(self.rows)))
+        return Model(network, Standardise(*of_rows(self.rows)), classes=CLASSES)
 
     def teacher(self) -> ModuleTeacher:
         torch.manual_seed(1)
@@ -128,23 +126,7 @@ class Bench:
         """Steps of Limbeck's own trainer on batches of its own loader."""
         lesson = self.lesson(kind)
         torch.manual_seed(0)
-        model = self.model(student())
-        first = next(batches(lesson.train, lesson.task, batch_size=BATCH, seed=0, epoch=0))
-        check(model, lesson.teacher, lesson.objective, lesson.task, CLASSES, first, lesson.train, lesson.augment)
-        trainer = Trainer(
-            model,
-            lesson,
-            plan_of(self.recipe, 0, len(self.rows)),
-            folder=self.folder / kind,
-            who="student",
-            identity=kind,
-            accelerator=engine("cpu", (), self.folder),
-            progress=Silent(),
-            resume_command="",
-        )
-        for step, batch in enumerate(trainer._batches(0)):
-            trainer._step(step, batch)
-            yield
+        return trained(self.model(student()), lesson, self.recipe, self.folder, kind)
 
     def limit(self) -> Steps:
         """The student alone on tensors in memory: nothing but forward, backward and optimiser."""

@@ -1,6 +1,7 @@
 """A teacher with another tokenizer: spans of one text, and what it says at the student's positions, by loops."""
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def by_hand(
     size, silenced = len(interpreter.our_bytes), {place for place, n in enumerate(interpreter.meant) if n < 0}
     found = {}
 
-    def softmax(row: list[float], without: set[int] = frozenset()) -> list[float]:  # type: ignore[assignment]
+    def softmax(row: list[float], without: Collection[int] = ()) -> list[float]:
         top = max(row)
         mass = [0.0 if place in without else math.exp(number - top) for place, number in enumerate(row)]
         return [number / sum(mass) for number in mass]

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck import heap
 from limbeck.data.rows import Rows
 from limbeck.errors import Interrupted, TeacherError, TeacherStopped
 from limbeck.inquiry import Asked, asked_of, first_look
@@ -82,8 +81,7 @@ def record(
     asked = asked_of(teacher, rows, task, **asking)
     asked.prepare()
     work = Work(asked, Path(to), save_seconds, progress)
-    with heap.kept():
-        work.done_by(share or Share(), together, shard_bytes)
+    work.done_by(share or Share(), together, shard_bytes)
     return Path(to)
 
 

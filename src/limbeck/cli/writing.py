@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,7 +48,7 @@ def write(
     from limbeck.progress import RowsDone
 
     screen = Screen.of(context)
-    said = {
+    said: dict[str, Any] = {
         "length": length,
         "temperature": temperature,
         "nucleus": nucleus,
@@ -67,7 +67,7 @@ def write(
             to,
             chat=chat,
             progress=RowsDone(progress, f"{teacher} writes"),
-            **said,  # type: ignore[arg-type]
+            **said,
         )
     _end(found, length, screen)
 

@@ -6,14 +6,11 @@ U+2581 and a byte that is no letter as <0xNN> (Kudo and Richardson, 2018, https:
 memory).
 """
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 
-from limbeck.languages.spelling import byte_signs
+from limbeck.languages.spelling import byte_signs, bytes_of
 
-_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _MOST = 192
 NOBODY = -1
 """What several tokens are called is the name of none."""
@@ -34,12 +31,7 @@ class Spelling:
 
     def of(self, token: int) -> bytes:
         """The bytes that a token stands for; for a special token those of its name."""
-        text = self.texts[token]
-        if self._bytes and all(letter in byte_signs() for letter in text):
-            return bytes(byte_signs()[letter] for letter in text)
-        if not self._bytes and (found := _BYTE.fullmatch(text)):
-            return bytes([int(found[1], 16)])
-        return text.encode() if self._bytes else text.replace(_SPACE, " ").encode()
+        return bytes_of(self.texts[token], by_byte=self._bytes)
 
     def text(self, tokens: Sequence[int]) -> str | None:
         """The text of some tokens; None where it ends or begins within a letter."""

@@ -1,7 +1,7 @@
 """What a row of tokens says of the documents in it: where each begins, and what is shown before what is learnt."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,18 @@ def starts(documents: Int[Tensor, "rows length"]) -> tuple[Int[Tensor, "rows len
     return places - start, begins.cumsum(dim=1)
 
 
+def documents(numbers: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """The documents of a row: the number of each, its first position and the one after its last; padding is none.
+
+    Args:
+        numbers: The second line of the row.
+    """
+    for number, places in itertools.groupby(range(len(numbers)), key=numbers.__getitem__):
+        first, *rest = places
+        if number:
+            yield number, first, first + len(rest) + 1
+
+
 @dataclass(frozen=True)
 class Passage:
     """A document to be gone on with: the tokens that are shown, and those that follow in the data and are learnt."""
@@ -46,12 +58,9 @@ def passages(
     """
     found = []
     for (tokens, numbers), learnt in zip(inputs.tolist(), known.tolist(), strict=True):
-        row = []
-        for _, places in itertools.groupby(range(len(tokens)), key=numbers.__getitem__):
-            document = list(places)
-            if numbers[document[0]] and (passage := _passage(document, tokens, learnt, opening)) is not None:
-                row.append(passage)
-        found.append(row)
+        stretches = (range(first, after) for _, first, after in documents(numbers))
+        each = (_passage(document, tokens, learnt, opening) for document in stretches)
+        found.append([passage for passage in each if passage is not None])
     return found
 
 

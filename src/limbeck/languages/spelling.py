@@ -41,21 +41,27 @@ def spelt(tokenizer: Any) -> tuple[bytes, ...]:
             expected="a byte-level tokenizer, such as GPT-2's, or one of sentence pieces",
             remedy="teacher and student with one tokenizer",
         )
-    signs = byte_signs() if by_byte else {}
     added = {number: token.content for number, token in tokenizer.added_tokens_decoder.items()}
     vocabulary = tokenizer.get_vocab()
     found = [b""] * (max(vocabulary.values(), default=-1) + 1)
     for text, number in vocabulary.items():
         if number in added:
             found[number] = added[number].encode()
-        elif by_byte:
-            found[number] = _byte_level(text, signs)
-        elif byte := _BYTE.fullmatch(text):
-            found[number] = bytes([int(byte[1], 16)])
         else:
-            found[number] = text.replace(_SPACE, " ").encode()
+            found[number] = bytes_of(text, by_byte=by_byte)
     return tuple(found)
 
 
-def _byte_level(text: str, signs: dict[str, int]) -> bytes:
-    return bytes(signs[sign] for sign in text) if all(sign in signs for sign in text) else text.encode()
+def bytes_of(text: str, *, by_byte: bool) -> bytes:
+    """The bytes that a token stands for.
+
+    Args:
+        text: As the vocabulary writes it.
+        by_byte: Whether the vocabulary writes each byte as a sign; otherwise it is one of sentence pieces. A text with
+            another sign is its own.
+    """
+    signs = byte_signs()
+    if by_byte:
+        return bytes(signs[sign] for sign in text) if all(sign in signs for sign in text) else text.encode()
+    byte = _BYTE.fullmatch(text)
+    return bytes([int(byte[1], 16)]) if byte else text.replace(_SPACE, " ").encode()

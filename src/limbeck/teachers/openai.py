@@ -17,6 +17,7 @@ from torch import Tensor
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import TeacherError
+from limbeck.languages import packed
 from limbeck.objective import Needs
 from limbeck.servers.client import Client
 from limbeck.servers.connection import Refused
@@ -189,12 +190,9 @@ class _Targets:
 
 def _documents(inputs: Int[Tensor, "rows 2 length"]) -> list[_Document]:
     """The documents of two tokens or more, row by row."""
-    found = []
-    for row, (tokens, numbers) in enumerate(inputs.tolist()):
-        start = 0
-        for place in range(1, len(tokens) + 1):
-            if place == len(tokens) or numbers[place] != numbers[start]:
-                if numbers[start] and place - start > 1:
-                    found.append(_Document(row, start, tuple(tokens[start:place])))
-                start = place
-    return found
+    return [
+        _Document(row, first, tuple(tokens[first:after]))
+        for row, (tokens, numbers) in enumerate(inputs.tolist())
+        for _, first, after in packed.documents(numbers)
+        if after - first > 1
+    ]

@@ -1,9 +1,8 @@
 """A language model with another tokenizer as a teacher: it reads the text of the student's tokens in its own."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from limbeck.data.augment import Augmentation
 from limbeck.data.rows import Rows
 from limbeck.errors import TeacherError
+from limbeck.languages.packed import documents
 from limbeck.languages.spans import Interpreter, Span
 from limbeck.languages.vocabulary import fingerprint, vocabulary
 from limbeck.model import Model
@@ -86,7 +86,7 @@ class RetokenisedTeacher:
             TeacherError: When somebody moved the network, or the rows are no tokens.
         """
         rows = batch.inputs.detach().cpu()
-        lines, documents = self._read(rows)
+        lines, found = self._read(rows)
         longest = max(map(len, lines), default=1)
         inputs = torch.zeros(len(lines), 2, longest, dtype=torch.int64)
         for row, line in enumerate(lines):
@@ -98,7 +98,7 @@ class RetokenisedTeacher:
         bias = torch.zeros(len(heard.weight)) if heard.bias is None else heard.bias.detach().clone()
         bias = bias.to(heard.weight).masked_fill(self._silenced.to(heard.weight.device), -torch.inf)
         whole = HiddenTargets(heard.hidden, heard.weight.detach(), bias)
-        return self._told(rows, inputs, documents, whole)
+        return self._told(rows, inputs, found, whole)
 
     def to(self, device: torch.device) -> "RetokenisedTeacher":
         """Moves the network to a device, and returns itself."""
@@ -108,20 +108,20 @@ class RetokenisedTeacher:
     def _read(self, rows: Tensor) -> tuple[list[list[tuple[int, int]]], list[Document]]:
         """The teacher's rows, as tokens with the numbers of their documents, and where in them each document lies."""
         lines: list[list[tuple[int, int]]] = []
-        documents = []
+        found = []
         for row, (tokens, numbers) in enumerate(rows.tolist()):
             line: list[tuple[int, int]] = []
-            for number, start, after in _documents(numbers):
+            for number, start, after in documents(numbers):
                 reading = self.interpreter.read(tokens[start:after])
-                documents.append(Document(row, start, len(line), reading.spans))
+                found.append(Document(row, start, len(line), reading.spans))
                 line += [(token, number) for token in reading.tokens]
             lines.append(line or [(0, 0)])
-        return lines, documents
+        return lines, found
 
-    def _told(self, rows: Tensor, inputs: Tensor, documents: list[Document], heard: HiddenTargets) -> Signals:
+    def _told(self, rows: Tensor, inputs: Tensor, found: list[Document], heard: HiddenTargets) -> Signals:
         """What the hidden states at the beginnings of spans mean at the student's positions."""
         shape, device = (len(rows), rows.shape[2]), heard.hidden.device
-        places, spans = _places(documents)
+        places, spans = _places(found)
         row, place, begin, after, tokens = spans.unbind(1)
         ours, theirs = rows[row, 0, place + 1], inputs[row, 0, begin]
         source = self._meant[theirs]
@@ -133,18 +133,18 @@ class RetokenisedTeacher:
         first[several] = torch.where(source[several] == ours[several], -torch.inf, product)
         rest = self._rest(heard, spans[several], ours[several], source[several], product)
         usable[several] &= torch.isfinite(product)
-        found = _Positions.empty(shape, heard, product.dtype)
-        found.token[row, place], found.source[row, place] = ours, torch.where(usable, source, 0)
-        found.share[row, place], found.begins[row, place] = first, True
-        found.said[row, place] = usable
-        found.hidden[row, place] = heard.hidden[row.to(device), begin.to(device) - 1].cpu()
+        told = _Positions.empty(shape, heard, product.dtype)
+        told.token[row, place], told.source[row, place] = ours, torch.where(usable, source, 0)
+        told.share[row, place], told.begins[row, place] = first, True
+        told.said[row, place] = usable
+        told.hidden[row, place] = heard.hidden[row.to(device), begin.to(device) - 1].cpu()
         inside = torch.full((len(spans),), 0.0, dtype=product.dtype)
         inside[several] = rest
         span = places[:, 0]
         at = (row[span], places[:, 1])
-        found.token[at], found.share[at] = rows[row[span], 0, places[:, 1] + 1], inside[span].clamp(max=0)
-        found.begins[at], found.said[at] = False, usable[span]
-        return found.signals(heard, self._meant, len(self.interpreter.our_bytes), device)
+        told.token[at], told.share[at] = rows[row[span], 0, places[:, 1] + 1], inside[span].clamp(max=0)
+        told.begins[at], told.said[at] = False, usable[span]
+        return told.signals(heard, self._meant, len(self.interpreter.our_bytes), device)
 
     def _product(self, inputs: Tensor, spans: Tensor, heard: HiddenTargets) -> Tensor:
         """The logarithm of the probability of each span's text: the sum over the teacher's tokens in it."""
@@ -228,16 +228,6 @@ def _meanings(interpreter: Interpreter, model: Model) -> tuple[Tensor, Tensor]:
     found = interpreter.meant
     meant[: len(found)] = torch.tensor(found)
     return meant, meant < 0
-
-
-def _documents(numbers: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """The documents of a row: number, first position and the one after the last."""
-    start = 0
-    for number, same in groupby(numbers):
-        after = start + len(list(same))
-        if number:
-            yield number, start, after
-        start = after
 
 
 def _places(documents: Sequence[Document]) -> tuple[Tensor, Tensor]:

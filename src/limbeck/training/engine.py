@@ -8,22 +8,17 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import get_int_from_env
 
-from limbeck import heap
 from limbeck.errors import Interrupted, RecipeError
 from limbeck.training.trackers import refuse_missing
 
 
 @contextlib.contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Runs the block with so many threads of the processor, and puts the number back; None leaves it.
-
-    Freed memory is kept for what comes next, see `heap`.
-    """
+    """Runs the block with so many threads of the processor, and puts the number back; None leaves it."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
-        with heap.kept():
-            yield
+        yield
     finally:
         torch.set_num_threads(before)
 
