@@ -1,6 +1,12 @@
 """Runs a Limbeck artifact with numpy and ONNX Runtime alone; no torch, no network.
 
-This release holds the name and the promise only: `load(path)` comes with the release that writes artifacts.
+`load("student.limbeck")` gives a predictor; `predictor(rows)` a mapping for each row.
 """
 
+from limbeck_runtime.decoding import Answer
+from limbeck_runtime.errors import ArtifactError, InputError, RuntimeFault
+from limbeck_runtime.predictor import OnnxPredictor, Predictor, load
+
 __version__ = "0.1.0"
+
+__all__ = ["Answer", "ArtifactError", "InputError", "OnnxPredictor", "Predictor", "RuntimeFault", "load"]
