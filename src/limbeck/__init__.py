@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limbeck.recorder import record as record
     from limbeck.reporting.html import report as report
     from limbeck.run import Run as Run
+    from limbeck.shipment import export as export
     from limbeck.signals import Batch as Batch
     from limbeck.signals import Signals as Signals
 
@@ -39,6 +40,7 @@ __all__ = [
     "distill",
     "doctor",
     "evaluate",
+    "export",
     "record",
     "report",
     "write",
@@ -55,6 +57,7 @@ _HOMES = {
     "distill": "limbeck.distillation",
     "doctor": "limbeck.consultation",
     "evaluate": "limbeck.evaluation",
+    "export": "limbeck.shipment",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",
     "write": "limbeck.corpus",

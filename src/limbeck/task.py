@@ -132,6 +132,13 @@ class Task(Protocol):
         """Answers a person can read, one mapping for each row."""
         ...
 
+    def reading(self, classes: Sequence[str]) -> Mapping[str, object] | None:
+        """How a device without torch reads outputs: JSON with a `kind` that `limbeck_runtime.decoding` knows.
+
+        None where outputs are nothing a device reads, as those of a language model.
+        """
+        ...
+
     def panels(
         self,
         outputs: Float[Tensor, "rows classes"],

@@ -207,7 +207,7 @@ def _session(graph: bytes, threads: int) -> Any:
 
 
 # ONNX Runtime's own errors share no class of their own but Exception.
-_REFUSALS = (
+_REFUSALS: tuple[type[Exception], ...] = (
     *(
         each
         for each in vars(onnxruntime.capi.onnxruntime_pybind11_state).values()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from limbeck.cli import catalogue, examining, recording, runs, training, writing
+from limbeck.cli import catalogue, examining, recording, runs, shipping, training, writing
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
@@ -37,7 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_MAKE, _ASK, _LOOK = "Make", "Ask a finished run or a recording", "Look up"
+_MAKE, _ASK, _SHIP, _LOOK = "Make", "Ask a finished run or a recording", "Ship", "Look up"
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.demo)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.distill)
 app.command(cls=_Command, rich_help_panel=_MAKE)(training.chain)
@@ -51,6 +51,7 @@ app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.predict)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.report)
 app.command(cls=_Command, rich_help_panel=_ASK)(recording.verify)
+app.command(cls=_Command, rich_help_panel=_SHIP)(shipping.export)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.methods)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.models)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.version)

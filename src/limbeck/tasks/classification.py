@@ -164,6 +164,10 @@ class Classification:
             answers.append({"class": classes[row_places[0]], "probability": row_values[0], "likeliest": ranked})
         return answers
 
+    def reading(self, classes: Sequence[str]) -> Mapping[str, object]:
+        """One class, from logits."""
+        return {"kind": "class", "names": list(classes)}
+
     def panels(
         self,
         outputs: Float[Tensor, "rows classes"],

@@ -335,6 +335,11 @@ class Forecasting:
             answers.append(answer)
         return answers
 
+    def reading(self, classes: Sequence[str]) -> Mapping[str, object]:
+        """Each step's quantiles in the labels' unit, and the logit of the event."""
+        event = {"event": self.event_name} if self.has_event else {}
+        return {"kind": "forecast", "names": list(classes), "quantiles": list(self.quantiles), **event}
+
     def panels(
         self,
         outputs: Float[Tensor, "rows outputs"],

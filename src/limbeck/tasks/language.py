@@ -167,6 +167,10 @@ class Language:
             for place, chance in zip(places.tolist(), chances.tolist(), strict=True)
         ]
 
+    def reading(self, classes: Sequence[str]) -> None:
+        """None: tokens are generated, not read off."""
+        return None
+
     def panels(
         self,
         outputs: Float[Tensor, "rows positions kept"],

@@ -157,6 +157,10 @@ class Multilabel:
             answers.append({"classes": [name for name, c in ranked.items() if c >= 0.5], "likeliest": likeliest})
         return answers
 
+    def reading(self, classes: Sequence[str]) -> Mapping[str, object]:
+        """Several classes, from a logit each."""
+        return {"kind": "classes", "names": list(classes)}
+
     def panels(
         self,
         outputs: Float[Tensor, "rows classes"],

@@ -179,6 +179,10 @@ class Regression:
         """For each row its numbers by name."""
         return [dict(zip(classes, row, strict=True)) for row in outputs.detach().float().cpu().tolist()]
 
+    def reading(self, classes: Sequence[str]) -> Mapping[str, object]:
+        """Numbers in the labels' unit."""
+        return {"kind": "numbers", "names": list(classes)}
+
     def panels(
         self,
         outputs: Float[Tensor, "rows quantities"],

@@ -137,6 +137,10 @@ class SequenceLabels:
             for row, chance in zip(places.tolist(), chances.tolist(), strict=True)
         ]
 
+    def reading(self, classes: Sequence[str]) -> Mapping[str, object]:
+        """One class at each step, from logits."""
+        return {"kind": "steps", "names": list(classes)}
+
     def panels(
         self,
         outputs: Float[Tensor, "rows steps classes"],
