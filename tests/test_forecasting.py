@@ -206,7 +206,7 @@ def test_what_rows_cannot_give_is_left_out() -> None:
         ([[80.0, 80, 80], [90, 71, 90]], "a reading below 70 never happens in the 2 training rows.*extreme is 71"),
         ([[60.0, 80, 80], [90, 61, 90]], "always happens in the 2"),
         ([[90.0, NAN, 90], [90, NAN, 90]], "is known of no row"),
-        ([[90.0, 60], [90, 80]], "hold 2 readings a row[\\s\\S]*the same horizon"),
+        ([[90.0, 60], [90, 80]], "shape \\(2, 2\\)[\\s\\S]*the same horizon"),
     ],
 )
 def test_labels_that_teach_nothing_of_the_event_are_refused(labels: list[list[float]], message: str) -> None:

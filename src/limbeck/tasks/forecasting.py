@@ -152,8 +152,7 @@ class Forecasting:
         changing = self.relative and self.horizon > 1 and len(change) > 0
         found = float(change.square().mean().sqrt() if changing else there.std(correction=0))
         centre = self.centre if self.relative or self.centre is not None else float(there.mean())
-        arguments = {**vars(self), "centre": centre, "scale": self.scale or found or 1.0}
-        return Forecasting(**arguments)
+        return Forecasting(**{**vars(self), "centre": centre, "scale": self.scale or found or 1.0})
 
     def restore(self) -> Ahead:
         """From the network's numbers to readings; quantiles come out in their order, the event as it is."""
@@ -162,9 +161,8 @@ class Forecasting:
 
     def _check_width(self, labels: Tensor) -> None:
         if labels.ndim != 2 or labels.shape[1] != self.horizon:
-            width = labels.shape[1] if labels.ndim == 2 else tuple(labels.shape)
             raise DataError(
-                f"the labels hold {width} readings a row and the task is {self!r}",
+                f"the labels have the shape {tuple(labels.shape)} and the task is {self!r}",
                 expected=f"the {self.horizon} readings after each row: (rows, {self.horizon})",
                 remedy="the same horizon in task and data.windows",
             )
@@ -337,8 +335,8 @@ class Forecasting:
 
     def reading(self, classes: Sequence[str]) -> Mapping[str, object]:
         """Each step's quantiles in the labels' unit, and the logit of the event."""
-        event = {"event": self.event_name} if self.has_event else {}
-        return {"kind": "forecast", "names": list(classes), "quantiles": list(self.quantiles), **event}
+        event = self.event_name if self.has_event else ""
+        return {"kind": "forecast", "names": list(classes), "quantiles": list(self.quantiles), "event": event}
 
     def panels(
         self,
@@ -354,8 +352,7 @@ class Forecasting:
             ModelError: When an output is not finite.
         """
         said, truth = counted(outputs, labels, known, expected="finite readings")
-        errors = self.values(said) - truth.double()
-        panels = [error_by_step(errors)]
+        panels = [error_by_step(self.values(said) - truth.double())]
         if self.has_event:
             happens, certain = self.event_labels(truth)
             panels += event_panels(self.event(said)[certain], happens[certain], self.event_name)
@@ -399,6 +396,5 @@ class Forecasting:
     def _doubt(self, said: Float[Tensor, "rows outputs"]) -> Float[Tensor, " rows"] | None:
         if self.has_event:
             return -(torch.sigmoid(self.event(said)) - 0.5).abs()
-        if self.quantiles:
-            return (self.quantile_values(said)[..., -1] - self.quantile_values(said)[..., 0]).mean(dim=1)
-        return None
+        steps = self.quantile_values(said)
+        return (steps[..., -1] - steps[..., 0]).mean(dim=1) if self.quantiles else None
