@@ -62,11 +62,13 @@ class Golden:
     Args:
         inputs: Raw rows.
         outputs: What the graph said.
+        answers: What those outputs mean, so that names in another order are noticed too.
         tolerance: The largest difference, in the outputs' unit, that is the same answer on another machine.
     """
 
     inputs: Array
     outputs: Array
+    answers: tuple[Mapping[str, Any], ...]
     tolerance: float
 
 

@@ -1,5 +1,6 @@
 """From a file to answers: loads an artifact, sees whether it says what it said when it was exported, and asks it."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -186,6 +187,11 @@ def _check_golden(predictor: OnnxPredictor, files: Mapping[str, bytes]) -> None:
     if golden.tolerance < 0:
         raise ArtifactError(f"the golden rows have a tolerance of {golden.tolerance}", expected="0 or more")
     said, known = predictor.outputs(array(golden.inputs, files)), array(golden.outputs, files)
+    if not _alike(predictor.decode(known), golden.answers):
+        raise ArtifactError(
+            "the golden rows' answers are read otherwise than when the artifact was exported",
+            remedy="export the run again",
+        )
     off = float(np.abs(said - known).max())
     if not off <= golden.tolerance:
         raise ArtifactError(
@@ -193,6 +199,17 @@ def _check_golden(predictor: OnnxPredictor, files: Mapping[str, bytes]) -> None:
             expected=f"at most {golden.tolerance:g} on the golden rows",
             remedy="another version of onnxruntime, or export the run again on this machine",
         )
+
+
+def _alike(said: Any, known: Any) -> bool:
+    """Whether two answers are one: the same names in the same order, and numbers that differ by rounding alone."""
+    if isinstance(known, Mapping):
+        return isinstance(said, Mapping) and [*said] == [*known] and all(_alike(said[k], known[k]) for k in known)
+    if isinstance(known, list | tuple):
+        return len(said) == len(known) and all(map(_alike, said, known))
+    if isinstance(known, float) and isinstance(said, float):
+        return math.isclose(said, known, rel_tol=1e-4, abs_tol=1e-6)
+    return bool(said == known)
 
 
 def _session(graph: bytes, threads: int) -> Any:

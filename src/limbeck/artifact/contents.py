@@ -17,11 +17,14 @@ from limbeck.measures.complexity import cost
 from limbeck.model import Model
 from limbeck.records import RunRecord
 from limbeck.task import Task
+from limbeck_runtime.decoding import decoder
 from limbeck_runtime.manifest import FORMAT, SCHEMA, Array, File, Golden, Graph, Input, Manifest, Output
 
 GRAPH = "model.onnx"
 GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden/inputs.bin", "golden/outputs.bin"
 GOLDEN_ROWS = 4
+"""So many of each kind."""
+
 RANGE_ROWS = 4096
 """So many validation rows say between which numbers raw rows lie."""
 
@@ -32,14 +35,18 @@ _KINDS = {1: "row", 2: "series", 3: "image"}
 
 
 def golden_rows(data: Data) -> npt.NDArray[Any]:
-    """Rows that are nobody's: each number is one that stood at its place in some validation row, drawn for itself.
+    """Rows that are nobody's, half like the data and half unlike it.
 
-    The draws follow from the number of rows alone, so that the same data gives the same golden rows.
+    In the first half each number is one that stood at its place in some validation row, drawn for itself. In the second
+    each is drawn evenly between the least and the greatest of all, so that no weight of the first layer goes unused.
+    The draws follow from the number of rows alone: the same data gives the same golden rows.
     """
     rows = _some(data, RANGE_ROWS)
-    flat = rows.reshape(len(rows), -1)
-    drawn = np.random.default_rng(len(rows)).integers(len(rows), size=(GOLDEN_ROWS, flat.shape[1]))
-    return np.ascontiguousarray(np.take_along_axis(flat, drawn, axis=0).reshape(GOLDEN_ROWS, *rows.shape[1:]))
+    flat, draw = rows.reshape(len(rows), -1), np.random.default_rng(len(rows))
+    alike = np.take_along_axis(flat, draw.integers(len(rows), size=(GOLDEN_ROWS, flat.shape[1])), axis=0)
+    unlike = flat.min() + (flat.max() - flat.min()) * draw.random((GOLDEN_ROWS, flat.shape[1]))
+    both = np.concatenate([alike, unlike.astype(rows.dtype)])
+    return np.ascontiguousarray(both.reshape(2 * GOLDEN_ROWS, *rows.shape[1:]))
 
 
 def input_of(data: Data, units: Sequence[str] = ()) -> Input:
@@ -133,7 +140,7 @@ def manifest(
     inputs, outputs = golden
     files = {GRAPH: graph, GOLDEN_INPUTS: _bytes(inputs), GOLDEN_OUTPUTS: _bytes(outputs)}
     largest = max(1.0, float(np.abs(outputs).max()))
-    row = input_of(data, units)
+    row, reading = input_of(data, units), reading_of(task, data)
     said = Manifest(
         format=FORMAT,
         schema=SCHEMA,
@@ -141,10 +148,11 @@ def manifest(
         task=record.task,
         graph=Graph(GRAPH, INPUT, OUTPUT, precision, recipe, batch),
         input=row,
-        output=Output(outputs.shape[1:], reading_of(task, data)),
+        output=Output(outputs.shape[1:], reading),
         golden=Golden(
             Array(GOLDEN_INPUTS, str(inputs.dtype), inputs.shape),
             Array(GOLDEN_OUTPUTS, str(outputs.dtype), outputs.shape),
+            tuple(decoder(reading, outputs.shape[1:])(outputs)),
             TOLERANCE[precision] * largest,
         ),
         files={name: asdict(File(len(each), hashlib.sha256(each).hexdigest())) for name, each in files.items()},
