@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import onnx_files
 import onnxruntime
 
-from limbeck_runtime.container import MANIFEST, sealed
+from limbeck_runtime.container import MANIFEST, SEAL, sealed, unsealed
 from limbeck_runtime.decoding import decoder
 from limbeck_runtime.manifest import FORMAT, SCHEMA, Array, File, Golden, Graph, Input, Manifest, Output
 
@@ -88,3 +88,23 @@ def made(
     to = folder / f"{name}.limbeck"
     to.write_bytes(sealed({MANIFEST: json.dumps(asdict(whole)).encode(), **files}))
     return to
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, bytes]], None], *, hashes: bool = True) -> None:
+    """Changes manifest and files of an artifact and seals it anew; `hashes`: those of the files follow."""
+    files = unsealed(path)
+    said = json.loads(files.pop(MANIFEST))
+    before = set(files)
+    change(said, files)
+    if hashes:
+        kept = {name: files[name] for name in files if name in before}
+        gone = {name: said["files"][name] for name in before - set(files)}
+        said["files"] = {name: asdict(File(len(each), hashlib.sha256(each).hexdigest())) for name, each in kept.items()}
+        said["files"] |= gone
+    path.write_bytes(sealed({MANIFEST: json.dumps(said).encode(), **files}))
+
+
+def resealed(content: bytes) -> bytes:
+    """An archive under a right seal, whatever is in it."""
+    size = len(SEAL) + 64
+    return content[:-size] + SEAL + hashlib.sha256(content[:-size]).hexdigest().encode()
