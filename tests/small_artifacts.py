@@ -19,8 +19,15 @@ ROW, CLASSES = (8,), ("a", "b", "c")
 _ONNX = {"uint8": "UINT8", "float32": "FLOAT"}
 
 
-def linear(folder: Path, row: tuple[int, ...] = ROW, outputs: int = 3, dtype: str = "float32", seed: int = 0) -> bytes:
-    """The bytes of a graph `y = flat(x) @ w`, in any batch."""
+def linear(
+    folder: Path,
+    row: tuple[int, ...] = ROW,
+    outputs: int = 3,
+    dtype: str = "float32",
+    seed: int = 0,
+    rows: Any = "rows",
+) -> bytes:
+    """The bytes of a graph `y = flat(x) @ w`, for any number of rows or `rows` at a time."""
     size = int(np.prod(row))
     weight = (np.random.default_rng(seed).standard_normal((size, outputs)) / np.sqrt(size)).astype(np.float32)
     nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
@@ -32,8 +39,9 @@ def linear(folder: Path, row: tuple[int, ...] = ROW, outputs: int = 3, dtype: st
         folder / "linear.onnx",
         nodes,
         row=row,
+        rows=rows,
         given=_ONNX[dtype],
-        outputs={"y": ["rows", outputs]},
+        outputs={"y": [rows, outputs]},
         weights={"w": weight},
     )
     content = to.read_bytes()

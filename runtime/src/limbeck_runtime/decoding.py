@@ -118,10 +118,11 @@ class Forecast:
         width = len(self.names) * len(levels)
         numbers = outputs[:, :width].reshape(len(outputs), len(self.names), len(levels))
         found: list[Answer] = []
+        places = sorted(range(len(levels)), key=lambda place: levels[place] != 0.5)  # the forecast itself comes first
         for row, said in enumerate(numbers):
             answer: dict[str, Any] = {}
-            for place, level in enumerate(levels):
-                key = "forecast" if level == 0.5 else f"quantile {level:g}"
+            for place in places:
+                key = "forecast" if levels[place] == 0.5 else f"quantile {levels[place]:g}"
                 answer[key] = dict(zip(self.names, map(float, said[:, place]), strict=True))
             if self.event:
                 answer |= {"event": self.event, "probability": float(sigmoid(outputs[row, width:])[0])}

@@ -268,7 +268,8 @@ def _typed(rows: npt.NDArray[Any], kind: np.dtype[Any]) -> npt.NDArray[Any]:
         bounds = np.iinfo(kind)
         if rows.min() < bounds.min or rows.max() > bounds.max:
             raise InputError(f"numbers from {rows.min()} to {rows.max()}", expected=f"{bounds.min} to {bounds.max}")
-    found = rows.astype(kind, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused for that
+        found = rows.astype(kind, copy=False)
     if kind.kind == "f" and not np.isfinite(found).all():
         raise InputError(f"numbers that {kind} cannot hold", expected="finite numbers")
     return found
