@@ -20,7 +20,10 @@ SLOW_TO_IMPORT = ["pytest", "torch", "numpy.testing", "hypothesis", "pydantic", 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A bug: a file in src/limbeck, each text with what it becomes, and the test that notices (its file, a -k text)."""
+    """A bug: a file, each text with what it becomes, and the test that notices (its file, a -k text).
+
+    Files are named from src/limbeck on; those of the runtime from runtime/src on, as `limbeck_runtime/NAME.py`.
+    """
 
     name: str
     file: str
@@ -332,7 +335,7 @@ def changed(mutation: Mutation) -> str:
     Raises:
         LookupError: When the text that is to be changed is not there, or more than once.
     """
-    text = (ROOT / "src" / "limbeck" / mutation.file).read_text()
+    text = (place(mutation, ROOT / "src", ROOT / "runtime" / "src")).read_text()
     for before, after in mutation.edits:
         if text.count(before) != 1:
             raise LookupError(f"{mutation.file} holds {before!r} {text.count(before)} times: mend tests/mutations.py")
@@ -340,11 +343,19 @@ def changed(mutation: Mutation) -> str:
     return text
 
 
+def place(mutation: Mutation, library: Path, runtime: Path) -> Path:
+    """Where the file of a bug lies, given the folders that hold the two packages."""
+    return (
+        runtime / mutation.file if mutation.file.startswith("limbeck_runtime/") else library / "limbeck" / mutation.file
+    )
+
+
 def planted(mutation: Mutation, folder: Path) -> Path:
-    """A copy of the library with the bug in it."""
+    """A copy of both packages with the bug in it."""
     source, text = folder / "src", changed(mutation)
-    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-    (source / "limbeck" / mutation.file).write_text(text)
+    for whole in (ROOT / "src", ROOT / "runtime" / "src"):
+        shutil.copytree(whole, source, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    place(mutation, source, source).write_text(text)
     return source
 
 

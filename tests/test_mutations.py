@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mutations import MUTATIONS, ROOT, Mutation, changed, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
+from mutations_of_artifacts import MUTATIONS_OF_ARTIFACTS
 from mutations_of_features import MUTATIONS_OF_FEATURES
 from mutations_of_recordings import MUTATIONS_OF_RECORDINGS
 from mutations_of_reduction import MUTATIONS_OF_REDUCTION
@@ -19,6 +20,7 @@ from mutations_of_transformers import MUTATIONS_OF_TRANSFORMERS
 ALL = [
     *MUTATIONS,
     *MUTATIONS_OF_ANSWERS,
+    *MUTATIONS_OF_ARTIFACTS,
     *MUTATIONS_OF_FEATURES,
     *MUTATIONS_OF_RESPONSES,
     *MUTATIONS_OF_RECORDINGS,

@@ -16,8 +16,8 @@ from limbeck_runtime.errors import ArtifactError, InputError
 from limbeck_runtime.manifest import Array, Manifest, read
 from limbeck_runtime.onnx_bytes import refuse_external_data
 
-_SEVERE = 3
-"""ONNX Runtime's log level: errors and worse; what matters of the rest is raised here."""
+_FATAL = 4
+"""ONNX Runtime's log level: what is less than fatal is raised here, and need not stand on stderr too."""
 
 _BUFFERED = 4
 """For so many numbers of rows buffers are kept; a device asks for one, or for one and a batch."""
@@ -216,9 +216,10 @@ def _session(graph: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _SEVERE
+    options.log_severity_level = _FATAL
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        # Without the fallback, which prints, and tries the same once more.
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except _REFUSALS as error:
         raise ArtifactError(f"ONNX Runtime refuses the graph: {error}", remedy="export the run again") from error
 

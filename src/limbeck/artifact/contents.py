@@ -22,8 +22,8 @@ from limbeck_runtime.manifest import FORMAT, SCHEMA, Array, File, Golden, Graph,
 
 GRAPH = "model.onnx"
 GOLDEN_INPUTS, GOLDEN_OUTPUTS = "golden/inputs.bin", "golden/outputs.bin"
-GOLDEN_ROWS = 4
-"""So many of each kind."""
+FEWEST_GOLDEN, MOST_GOLDEN, GOLDEN_BYTES = 4, 16, 2**15
+"""So many of each kind: as many as these bytes hold, within the two bounds."""
 
 RANGE_ROWS = 4096
 """So many validation rows say between which numbers raw rows lie."""
@@ -43,10 +43,11 @@ def golden_rows(data: Data) -> npt.NDArray[Any]:
     """
     rows = _some(data, RANGE_ROWS)
     flat, draw = rows.reshape(len(rows), -1), np.random.default_rng(len(rows))
-    alike = np.take_along_axis(flat, draw.integers(len(rows), size=(GOLDEN_ROWS, flat.shape[1])), axis=0)
-    unlike = flat.min() + (flat.max() - flat.min()) * draw.random((GOLDEN_ROWS, flat.shape[1]))
+    size = (min(MOST_GOLDEN, max(FEWEST_GOLDEN, GOLDEN_BYTES // flat[0].nbytes)), flat.shape[1])
+    alike = np.take_along_axis(flat, draw.integers(len(rows), size=size), axis=0)
+    unlike = flat.min() + (flat.max() - flat.min()) * draw.random(size)
     both = np.concatenate([alike, unlike.astype(rows.dtype)])
-    return np.ascontiguousarray(both.reshape(2 * GOLDEN_ROWS, *rows.shape[1:]))
+    return np.ascontiguousarray(both.reshape(2 * size[0], *rows.shape[1:]))
 
 
 def input_of(data: Data, units: Sequence[str] = ()) -> Input:
