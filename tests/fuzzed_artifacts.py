@@ -23,8 +23,8 @@ from limbeck_runtime import RuntimeFault, load
 
 SECONDS = 20
 SHARE = 0.05
-"""Of the greatest number in the original's answers: how far an accepted mutant's may be away, if it decides alike. A bit
-in a weight that hardly any row uses is beyond what golden rows can see."""
+"""Of the greatest number in the original's answers: how far an accepted mutant's may be away, if it decides alike. A
+bit in a weight that hardly any row uses is beyond what golden rows can see."""
 
 
 def flipped(content: bytes, draw: Random, most: int = 8) -> bytes:

@@ -270,7 +270,9 @@ def test_what_is_said_is_the_reference(ours: str, theirs: str) -> None:
         assert said.said[row].nonzero()[:, 0].tolist() == sorted(expected)
         for place, numbers in expected.items():
             found = [float(value[row, place]) for value in values] + [float(logits[row, place, tokens[place + 1]])]
-            assert found == pytest.approx(numbers, rel=1e-7, abs=1e-10), (row, place)
+            # The row by itself and the row beside others are products of other shapes, in float32: with AVX-512 they
+            # differ by up to 1.2e-6 of themselves.
+            assert found == pytest.approx(numbers, rel=1e-5, abs=1e-8), (row, place)
         several += int((~said.targets.begins[row] & said.said[row]).sum())
     assert several > 0 or ours == "coarse"
 

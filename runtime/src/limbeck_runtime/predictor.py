@@ -144,6 +144,8 @@ class _Bound:
             self._session.run_with_iobinding(self._binding)
         except _REFUSALS as error:
             raise ArtifactError(f"the graph could not be run: {error}", remedy="export the run again") from error
+        if not np.isfinite(self._output).all():
+            raise ArtifactError("the graph says NaN or infinity", expected="finite numbers", remedy="other inputs")
         return self._output.copy()
 
 
