@@ -38,6 +38,7 @@ class Data:
 
     `facts` are what is known without reading the rows again; `description` adds the counts and the fingerprint.
     `groups` are the names of the groups the rows' numbers stand for. `reader` is a hash of the tokenizer, for text.
+    `times` are when each row begins and ends, in seconds, by its id; None where the source does not say it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Data:
     labels: LabelKind = "single"
     groups: tuple[str, ...] = ()
     reader: str = ""
+    times: tuple[Tensor, Tensor] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,7 +137,7 @@ def load(
         **divided.facts,
     }
     splits = (rows["train"], rows["valid"], rows["test"])
-    return Data(raw.name, names, *splits, facts, labels, divided.groups, raw.reader)
+    return Data(raw.name, names, *splits, facts, labels, divided.groups, raw.reader, _times(raw))
 
 
 @dataclass(frozen=True)
@@ -330,6 +332,17 @@ def _check_apart(own: Mapping[str, TensorRows], names: Sequence[str], split: str
                     remedy="put all its rows into one split; or say split: random (or time) to accept it",
                 )
             seen[number] = own_split
+
+
+def _times(raw: Raw) -> tuple[Tensor, Tensor] | None:
+    """When each row begins and ends, in the order of the rows' ids."""
+    own = [name for name in _SPLITS if getattr(raw, name) is not None]
+    if isinstance(raw.train[0], Documents) or any(name not in raw.times for name in own):
+        return None
+    begin, end = (
+        torch.cat([torch.as_tensor(raw.times[name][side], dtype=torch.float64) for name in own]) for side in (0, 1)
+    )
+    return begin, end
 
 
 def _moments(raw: Raw) -> tuple[Tensor, Tensor] | None:

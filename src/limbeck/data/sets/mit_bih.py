@@ -36,6 +36,7 @@ SYMBOLS = {
 
 _KEYS = ("first", "delta", "label", "record", "pre_rr", "post_rr")
 _LEAD = "MLII"
+_RATE = 360.0
 
 Shorts = npt.NDArray[np.int16]
 
@@ -43,12 +44,15 @@ Shorts = npt.NDArray[np.int16]
 def load(path: Path | None = None) -> Raw:
     """Reads the beats; groups are the records, so that a split keeps a person's beats together.
 
-    Records 201 and 202 are of one person and lie on either side of the published split, which is kept as it is.
+    Records 201 and 202 are of one person and lie on either side of the published split, which is kept as it is. A row
+    begins with its first sample; it ends when everything in it is known, which is at the next beat's peak, or at its
+    own last sample where that comes later.
 
     Args:
         path: The folder of the database as PhysioNet gives it (.hea, .dat, .atr; extra: ecg), or an .npz file of beats
             already cut: `first` and `delta` (a beat's first sample and the differences that follow), `label`, `record`,
-            and `pre_rr`, `post_rr` (samples to the neighbouring beats, -1 where there is none).
+            and `pre_rr`, `post_rr` (samples to the neighbouring beats, -1 where there is none); with `sample` (where
+            the peak lies in its record) the rows have times.
 
     Raises:
         DataError: When there is no path, or what lies there cannot be read.
@@ -59,7 +63,8 @@ def load(path: Path | None = None) -> Raw:
             expected="data: {source: mit-bih, path: FOLDER}",
             remedy="physionet.org/content/mitdb",
         )
-    beats, labels, records, before, after = _archive(path) if path.suffix == ".npz" else _database(path)
+    found = _archive(path) if path.suffix == ".npz" else _database(path)
+    beats, labels, records, before, after, peaks = found
     rows = _rows(beats, records, before, after)
     train, test = np.isin(records, DS1), np.isin(records, DS2)
     if not train.any() or not test.any():
@@ -71,8 +76,17 @@ def load(path: Path | None = None) -> Raw:
         classes=CLASSES,
         origin=str(path),
         groups={"train": records[train].astype(str), "test": records[test].astype(str)},
+        times={}
+        if peaks is None
+        else {"train": _span(peaks[train], after[train]), "test": _span(peaks[test], after[test])},
         facts={"channels": ["lead", "before", "after", "usual"], "every_seconds": 1 / 360},
     )
+
+
+def _span(peaks: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """When rows begin and end, in seconds of their record."""
+    first, last = peaks - BEFORE, peaks + np.maximum(after, AFTER - 1)
+    return first / _RATE, last / _RATE
 
 
 def _rows(beats: Shorts, records: npt.NDArray[Any], before: npt.NDArray[Any], after: npt.NDArray[Any]) -> Shorts:
@@ -101,6 +115,7 @@ def _archive(path: Path) -> tuple[Any, ...]:
             if missing:
                 raise DataError(f"{path} holds no array {missing[0]!r}", expected=f"the arrays {', '.join(_KEYS)}")
             first, delta, labels, records, before, after = (archive[key] for key in _KEYS)
+            peaks = archive["sample"].astype(np.int64) if "sample" in archive else None
     except (OSError, ValueError, BadZipFile) as error:
         raise DataError(f"{path} cannot be read: {error}", expected="an .npz file of beats") from error
     if first.ndim != 1 or delta.shape != (len(first), BEFORE + AFTER - 1):
@@ -109,7 +124,7 @@ def _archive(path: Path) -> tuple[Any, ...]:
             expected=f"(beats, {BEFORE + AFTER - 1})",
         )
     beats = np.concatenate([first[:, None].astype(np.int32), delta], axis=1).cumsum(axis=1).astype(np.int16)
-    return beats, labels.astype(np.int64), records, before, after
+    return beats, labels.astype(np.int64), records, before, after, peaks
 
 
 def _database(folder: Path) -> tuple[Any, ...]:
@@ -129,8 +144,8 @@ def _database(folder: Path) -> tuple[Any, ...]:
             raise DataError(f"record {name} in {folder} cannot be read: {error}") from error
         lead = record.sig_name.index(_LEAD) if _LEAD in record.sig_name else 0
         found.append(_cut(record.d_signal[:, lead], np.asarray(marks.sample), marks.symbol, name))
-    beats, labels, records, before, after = (np.concatenate(column) for column in zip(*found, strict=True))
-    return beats.astype(np.int16), labels, records, before, after
+    beats, *rest = (np.concatenate(column) for column in zip(*found, strict=True))
+    return beats.astype(np.int16), *rest
 
 
 def _cut(signal: npt.NDArray[Any], samples: npt.NDArray[Any], symbols: list[str], record: int) -> tuple[Any, ...]:
@@ -142,4 +157,4 @@ def _cut(signal: npt.NDArray[Any], samples: npt.NDArray[Any], symbols: list[str]
     whole = (peaks >= BEFORE) & (peaks + AFTER <= len(signal))
     at = peaks[whole][:, None] + np.arange(-BEFORE, AFTER)
     labels = classes[whole].astype(np.int64)
-    return signal[at], labels, np.full(len(at), record), before[whole], after[whole]
+    return signal[at], labels, np.full(len(at), record), before[whole], after[whole], peaks[whole]
