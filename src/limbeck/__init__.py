@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from limbeck.shipment import export as export
     from limbeck.signals import Batch as Batch
     from limbeck.signals import Signals as Signals
+    from limbeck.tuning.thresholds import tune as tune
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "export",
     "record",
     "report",
+    "tune",
     "write",
 ]
 
@@ -60,6 +62,7 @@ _HOMES = {
     "export": "limbeck.shipment",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",
+    "tune": "limbeck.tuning.thresholds",
     "write": "limbeck.corpus",
 }
 

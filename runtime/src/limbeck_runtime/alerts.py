@@ -92,7 +92,7 @@ class Rule:
     refractory_seconds: float = 0.0
     stale_seconds: float = 0.0
     budget: int = 0
-    measured: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.direction not in ("above", "below"):
