@@ -9,7 +9,7 @@ believed beyond what it claims to be: a length is bounded, an array must be as l
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any, IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt

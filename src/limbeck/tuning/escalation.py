@@ -1,11 +1,11 @@
 """`escalate`: from which confidence on a small artifact's answers stand, with a bound on how often they are another's.
 
 The risk of a threshold is the share of all answers in which the small artifact is trusted and decides otherwise than
-the large one would have. Thresholds are tested in an order that was fixed before any row was seen: from 1 (everything is
-left to the large one, risk 0) down. Each test asks whether so few disagreements among n rows would be that rare, at
+the large one would have. Thresholds are tested in an order that was fixed before any row was seen: from 1 (everything
+is left to the large one, risk 0) down. Each test asks whether so few disagreements among n rows would be that rare, at
 most 1 - confidence of the time, if the true risk were above the one allowed: the lower tail of a binomial, which is
-Clopper and Pearson's upper bound (Biometrika, 1934, https://doi.org/10.1093/biomet/26.4.404) held against that risk. The
-first threshold that fails ends it, and the last one that passed is taken. Because the first true hypothesis in the
+Clopper and Pearson's upper bound (Biometrika, 1934, https://doi.org/10.1093/biomet/26.4.404) held against that risk.
+The first threshold that fails ends it, and the last one that passed is taken. Because the first true hypothesis in the
 order must be rejected for anything wrong to be chosen, the chance of that is at most 1 - confidence, whatever the
 number of thresholds (fixed sequence testing, in: Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test", 2021,
 https://arxiv.org/abs/2110.01052, section 4). Read: memory.
