@@ -106,10 +106,10 @@ def _tune(
     )
     progress.done()
     rule, spelled = found.rule, found.rule.watch.spelled
-    side = "or more" if rule.direction == "above" else "or less"
+    side, end = ("or more", "below") if rule.direction == "above" else ("or less", "above")
     screen.show(
         f"an episode: {rule.measured['episode']}",
-        f"an alert begins at {spelled(rule.enter)} {side} in {rule.needed} of {rule.of} answers and ends beyond "
+        f"an alert begins at {spelled(rule.enter)} {side} in {rule.needed} of {rule.of} answers and ends {end} "
         f"{spelled(rule.leave)}; {found.tried} rules were tried",
         _counts({"validation": found.valid} | ({} if found.test is None else {"test": found.test})),
         f"artifact: {found.path}",
