@@ -1,4 +1,4 @@
-"""A reflex with a brain in a real process that is slow, dies, hangs or talks nonsense; small first, large when unsure."""
+"""A reflex with a brain in a real process that is slow, dies, hangs or lies; small first, large when unsure."""
 
 import os
 import signal

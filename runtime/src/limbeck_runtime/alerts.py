@@ -191,24 +191,34 @@ class Alerts:
         Raises:
             InputError: When the time is no number or not after the last one; nothing has changed then.
         """
-        now = milliseconds(time)
-        if self._last is not None and now <= self._last:
+        return self.advance(milliseconds(time), np.nan if score is None else float(np.float32(score)), reason)
+
+    def advance(self, now: int, score: float, reason: str = "") -> list[Event]:
+        """As `step`, in the numbers the machine knows: whole milliseconds, and a float32, NaN where there is no data.
+
+        Raises:
+            InputError: When the time is not after the last one.
+        """
+        last = self._last
+        if last is not None and now <= last:
             raise InputError(
-                f"an answer at {time:g} s after one at {self._last / 1000:g} s",
+                f"an answer at {now / 1000:g} s after one at {last / 1000:g} s",
                 expected="answers in the order of the signal's time",
                 remedy="reset() where another record begins",
             )
-        events = self._silence(now)
+        events = self._silence(now) if self._stale and last is not None and now - last > self._stale else []
         self._last = now
-        said = np.nan if score is None else float(np.float32(score))
-        if said != said:
+        if score != score:
             return events + self._lose(now, reason or "no score")
         if self.state == NO_DATA_STATE:
             self.state = NORMAL
-            events.append(Event(now / 1000, DATA, "there is data", said))
-        vote = self._reached(said, self._enter)
+            events.append(Event(now / 1000, DATA, "there is data", score))
+        vote = score >= self._enter if self._rising else score <= self._enter
         self._votes = (self._votes << 1 | vote) & self._kept
-        return events + (self._begin(now, said, vote) if self.state == NORMAL else self._go_on(now, said))
+        if self.state != NORMAL:
+            return events + self._go_on(now, score)
+        # Most answers say nothing, and say it fast.
+        return events + self._begin(now, score, vote) if vote or self._told else events
 
     def pass_time(self, time: float) -> list[Event]:
         """What time alone does: after `stale_seconds` without an answer there is no data."""

@@ -1,7 +1,6 @@
 """Rows of a split in the order in which a device would have met them, record by record."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,34 +47,40 @@ def timelines(data: Data, split: str) -> list[Timeline]:
             expected="data that says when each row was: columns: {time: NAME}",
             remedy="alerts are counted a day, so that somebody must know how long a day is",
         )
+    ends, owner = _ends(data, rows)
+    found = []
+    for number in np.unique(owner).tolist():
+        mine = np.flatnonzero(owner == number)
+        mine = mine[np.argsort(ends[mine], kind="stable")]
+        name = data.groups[number] if rows.groups is not None else data.name
+        found.append(Timeline(name, mine, ends[mine]))
+        if (np.diff(ends[mine]) <= 0).any():
+            raise DataError(f"two rows of {name} end at one time", expected="a row at a time in each record")
+        _refuse_scattered(data, split, number, found[-1])
+    return found
+
+
+def _ends(data: Data, rows: TensorRows) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """When each row is whole, and the number of its record."""
+    assert data.times is not None
     windows = data.facts.get("windows")
     ends = data.times[1][rows.ids].numpy()
     if windows is not None and windows["every_seconds"]:
         ends = ends - windows["horizon"] * windows["every_seconds"]
-    owner = torch.zeros(len(rows), dtype=torch.int64) if rows.groups is None else rows.groups
-    found = []
-    for number in torch.unique(owner).tolist():
-        mine = np.flatnonzero((owner == number).numpy())
-        mine = mine[np.argsort(ends[mine], kind="stable")]
-        name = data.groups[number] if rows.groups is not None else data.name
-        found.append(Timeline(name, mine, ends[mine]))
-    _refuse_scattered(found, windows, data.name)
-    return found
+    return ends, np.zeros(len(rows), np.int64) if rows.groups is None else rows.groups.numpy()
 
 
-def _refuse_scattered(found: list[Timeline], windows: Any, name: str) -> None:
-    steps = np.concatenate([np.diff(each.times) for each in found]) if found else np.zeros(0)
-    if len(steps) and steps.min() <= 0:
-        raise DataError(f"two rows of {name} end at one time", expected="a row at a time in each record")
-    if windows is None or not windows["every_seconds"] or not len(steps):
-        return
-    wanted = windows["stride"] * windows["every_seconds"]
-    if np.median(steps) > 1.5 * wanted:
-        raise DataError(
-            f"the windows of {name} lie {np.median(steps):g} s apart in this split",
-            expected=f"{wanted:g} s, as they were cut",
-            remedy="data: {split: groups}, or {split: time}: windows drawn at random are no record",
-        )
+def _refuse_scattered(data: Data, split: str, number: int, line: Timeline) -> None:
+    """Refuses a record of which other splits hold rows in between, which are not there to be met."""
+    for name, rows in data.splits().items():
+        ends, owner = _ends(data, rows)
+        inside = (owner == number) & (ends > line.times[0]) & (ends < line.times[-1])
+        if name != split and inside.any():
+            raise DataError(
+                f"rows of other splits lie between those of {line.name}: {int(inside.sum())} of {name}",
+                expected="whole records, or whole stretches of them, in one split",
+                remedy="data: {split: groups}, or {split: time}",
+            )
 
 
 def readings(data: Data, split: str, line: Timeline, channel: int) -> tuple[Floats, Floats]:

@@ -68,7 +68,9 @@ class Counted:
     def facts(self) -> dict[str, Any]:
         """Everything as JSON: shares 0 to 1, lead times in minutes, and the range in which 19 of 20 true rates lie."""
         low, high = (bound / self.days for bound in poisson_interval(self.false)) if self.days else (math.nan, math.nan)
-        quartiles = [round(value / 60, 2) for value in np.quantile(self.leads, (0.25, 0.5, 0.75))] if self.leads else []
+        quartiles = (
+            [round(float(value) / 60, 2) for value in np.quantile(self.leads, (0.25, 0.5, 0.75))] if self.leads else []
+        )
         return {
             "episodes": self.episodes,
             "caught": self.caught,
@@ -155,8 +157,8 @@ def counted(
 
 def poisson_interval(count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Between which numbers the mean of a Poisson count lies; exact (Garwood, 1936, Biometrika 28; read: memory)."""
-    from scipy.stats import chi2
+    from scipy.special import gammaincinv
 
     tail = (1 - confidence) / 2
-    low = float(chi2.ppf(tail, 2 * count) / 2) if count else 0.0
-    return low, float(chi2.ppf(1 - tail, 2 * count + 2) / 2)
+    low = float(gammaincinv(count, tail)) if count else 0.0
+    return low, float(gammaincinv(count + 1, 1 - tail))

@@ -11,7 +11,7 @@ from limbeck.data.timelines import Timeline
 from limbeck.errors import DataError
 from limbeck.metrics.episodes import DAY, Counted, Episode, counted
 from limbeck.tuning.happenings import Happening, spread
-from limbeck_runtime.alerts import ALERT, Alerts, Rule
+from limbeck_runtime.alerts import ALERT, Alerts, Rule, milliseconds
 
 VOTES = ((1, 1), (2, 2), (2, 3), (3, 3), (3, 5))
 """(needed, of): patience against single answers that are wrong."""
@@ -42,8 +42,8 @@ class Trial:
         machine, found = Alerts(rule), []
         for line, scores in zip(self.lines, self.scores, strict=True):
             machine.reset()
-            steps = zip(line.times.tolist(), scores.tolist(), strict=True)
-            found.append([event.time for step in steps for event in machine.step(*step) if event.kind == ALERT])
+            steps = zip(map(milliseconds, line.times.tolist()), scores.tolist(), strict=True)
+            found.append([event.time for step in steps for event in machine.advance(*step) if event.kind == ALERT])
         return found
 
     def days(self, rule: Rule) -> float:
@@ -69,7 +69,8 @@ def chosen(trial: Trial, rule: Rule, allowed: float, votes: Sequence[tuple[int, 
     """The rule that catches most episodes with no more than the allowed false alarms a day.
 
     Of those that catch as many, the one that catches more before they began, then the one with fewer false alarms, then
-    with the greater median lead time, then the one that waits for fewer answers. Thresholds lie between scores; those around the best are tried again, more finely.
+    with the greater median lead time, then the one that waits for fewer answers. Thresholds lie between scores; those
+    around the best are tried again, more finely.
 
     Args:
         trial: On validation rows.

@@ -109,6 +109,7 @@ def tune(
         measured["test_looks"] += 1
     rule = replace(found.rule, measured=measured)
     path = opened.written(to, alerts=asdict(rule))
+    rule = rule_of(Opened.of(path).manifest)
     return Tuned(path, rule, episode, found.counted, judged, found.tried)
 
 
@@ -175,16 +176,3 @@ def _by_record(trial: Trial, rule: Rule) -> dict[str, dict[str, Any]]:
             "false": each.false,
         }
     return found
-
-
-def tuned_rule(artifact: str | os.PathLike[str]) -> Rule:
-    """The rule that an artifact was tuned to.
-
-    Raises:
-        ModelError: When it does not open or was never tuned.
-    """
-    opened = Opened.of(artifact)
-    try:
-        return rule_of(opened.manifest)
-    except ArtifactError as fault:
-        raise told(fault, ModelError) from fault
