@@ -68,13 +68,20 @@ def test_alarms_are_counted_once_for_each_episode():
         9950.0,  # within `late` of the third's end: right, and 950 s after it began
     ]
     found = counted([(sorted(alarms), episodes), ([10.0], [])], days=0.5, ahead=400.0, late=60.0)
-    assert (found.episodes, found.caught, found.before, found.alarms, found.right, found.false) == (3, 3, 2, 7, 4, 3)
+    assert (found.episodes, found.caught, found.noticed, found.alarms, found.right, found.false) == (3, 3, 3, 7, 4, 3)
     assert found.leads == (400.0, pytest.approx(399.9), -950.0)
     assert found.false_a_day == 6.0 and found.median_lead == pytest.approx(399.9)
     facts = found.facts()
     assert facts["sensitivity"] == 1.0 and facts["ppv"] == 4 / 7
     assert facts["lead_minutes_quartiles"] == pytest.approx([-4.585, 6.665, 6.666], abs=0.01)
     assert facts["false_alarms_a_day_95"] == [pytest.approx(2 * 0.6187, abs=1e-3), pytest.approx(2 * 8.7673, abs=1e-3)]
+
+
+def test_an_alarm_within_an_episode_is_right_and_may_be_too_late_to_catch_it():
+    records = [([500.0, 1090.0, 3010.0], [Episode(1000.0, 2000.0), Episode(3000.0, 4000.0)])]
+    for within, caught, leads in ((0.0, 0, ()), (60.0, 1, (-10.0,)), (None, 2, (-90.0, -10.0))):
+        found = counted(records, days=1.0, ahead=300.0, late=0.0, within=within)
+        assert (found.caught, found.noticed, found.right, found.false) == (caught, 2, 2, 1) and found.leads == leads
 
 
 def test_an_alarm_that_never_ends_is_one_alarm_and_catches_one_episode():

@@ -47,6 +47,7 @@ def tune(
     apart: Annotated[str | None, _span("apart", "Two episodes closer than this are one.", _EPISODES)] = None,
     ahead: Annotated[str | None, _span("ahead", "So long before an episode an alarm is right.", _EPISODES)] = None,
     late: Annotated[str | None, _span("late", "So long after its end it still is.", _EPISODES)] = None,
+    within: Annotated[str | None, _span("within", "So long after it began an alarm is in time.", _EPISODES)] = None,
     escalate_to: Annotated[Path | None, _span("escalate-to", "A larger artifact, asked when unsure.", _LARGER)] = None,
     risk: Annotated[
         float, typer.Option(help="Share of answers that may be another than the larger's.", rich_help_panel=_LARGER)
@@ -73,7 +74,7 @@ def tune(
     what = {"below": below, "above": above, "classes": _names(event)}
     what |= {
         name: duration(text, name)
-        for name, text in (("lasting", lasting), ("apart", apart), ("ahead", ahead), ("late", late))
+        for name, text in (("lasting", lasting), ("apart", apart), ("ahead", ahead), ("late", late), ("within", within))
     }
     spans = {"hold": hold, "refractory": refractory, "stale": stale}
     times: dict[str, Any] = {f"{name}_seconds": duration(text, name) for name, text in spans.items()}
@@ -124,7 +125,7 @@ def _counts(columns: "dict[str, Counted]") -> Table:
         table.add_column(name, justify="right")
     said = [counted.facts() for counted in columns.values()]
     table.add_row("episodes", *(str(each["episodes"]) for each in said))
-    table.add_row("caught", *(f"{each['caught']} ({each['caught_before']} before they began)" for each in said))
+    table.add_row("caught in time", *(f"{each['caught']} ({each['noticed']} noticed at all)" for each in said))
     table.add_row("false alarms a day", *(_with_range(each) for each in said))
     table.add_row("right alarms of all", *(f"{each['right']} of {each['alarms']}" for each in said))
     table.add_row(

@@ -1,8 +1,9 @@
 """Alarms held against what happened, one count for each episode and never one for each window.
 
 An episode is a stretch of time in which something went on; an alarm is the moment at which a person is told. An alarm
-is right from `ahead` before an episode begins until `late` after it ends, else false. An episode is caught when an
-alarm is right for it. An alert that goes on for hours is one alarm, so that nothing is gained by never ending it.
+is right from `ahead` before an episode begins until `late` after it ends, else false. An episode is noticed when an
+alarm is right for it, and caught when that came in time: no later than `within` after it began. An alert that goes on
+for hours is one alarm, so that nothing is gained by never ending it.
 
 Low blood sugar is counted as in the consensus on glucose monitoring: a stretch of at least 15 minutes below 70 mg/dL,
 which ends with 15 minutes above (Danne et al., 2017, https://doi.org/10.2337/dc17-1600; read: memory).
@@ -34,8 +35,8 @@ class Counted:
 
     Args:
         episodes: How many there were.
-        caught: Of how many an alarm was right.
-        before: Of how many one was right before they began.
+        noticed: Of how many an alarm was right.
+        caught: Of how many one was right in time.
         alarms: How many there were.
         right: How many of them were.
         days: How long was watched.
@@ -43,8 +44,8 @@ class Counted:
     """
 
     episodes: int
+    noticed: int
     caught: int
-    before: int
     alarms: int
     right: int
     days: float
@@ -73,8 +74,8 @@ class Counted:
         )
         return {
             "episodes": self.episodes,
+            "noticed": self.noticed,
             "caught": self.caught,
-            "caught_before": self.before,
             "sensitivity": self.caught / self.episodes if self.episodes else None,
             "alarms": self.alarms,
             "right": self.right,
@@ -128,7 +129,12 @@ def _runs(times: Floats, there: npt.NDArray[np.bool_], widest: float) -> list[np
 
 
 def counted(
-    records: Sequence[tuple[Sequence[float], Sequence[Episode]]], *, days: float, ahead: float, late: float
+    records: Sequence[tuple[Sequence[float], Sequence[Episode]]],
+    *,
+    days: float,
+    ahead: float,
+    late: float,
+    within: float | None = None,
 ) -> Counted:
     """Holds the alarms of each record against its episodes.
 
@@ -137,8 +143,9 @@ def counted(
         days: How long all of them were watched together.
         ahead: Seconds before an episode from which on an alarm is right.
         late: Seconds after its end until which it is.
+        within: Seconds after an episode began until which an alarm catches it; None: as long as it is right.
     """
-    right = alarms = before = episodes = 0
+    right = alarms = noticed = episodes = 0
     leads: list[float] = []
     for moments, happened in records:
         alarms, episodes = alarms + len(moments), episodes + len(happened)
@@ -148,11 +155,12 @@ def counted(
                 place for place, moment in enumerate(moments) if episode.begin - ahead <= moment <= episode.end + late
             ]
             good.update(fits)
-            if fits:
-                leads.append(episode.begin - min(moments[place] for place in fits))
-                before += leads[-1] > 0
+            noticed += bool(fits)
+            first = min((moments[place] for place in fits), default=math.inf)
+            if fits and (within is None or first <= episode.begin + within):
+                leads.append(episode.begin - first)
         right += len(good)
-    return Counted(episodes, len(leads), before, alarms, right, days, tuple(leads))
+    return Counted(episodes, noticed, len(leads), alarms, right, days, tuple(leads))
 
 
 def poisson_interval(count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -32,6 +32,7 @@ class Happening:
         apart: Two episodes with fewer seconds between them are one.
         ahead: Seconds before an episode from which on an alarm is right.
         late: Seconds after its end until which it is.
+        within: Seconds after an episode began until which an alarm catches it; None: as long as it is right.
     """
 
     below: float | None = None
@@ -41,6 +42,7 @@ class Happening:
     apart: float = 0.0
     ahead: float = 0.0
     late: float = 0.0
+    within: float | None = None
 
     def __post_init__(self) -> None:
         if sum(given for given in (self.below is not None, self.above is not None, bool(self.classes))) != 1:
@@ -86,7 +88,7 @@ def happening(manifest: Manifest, given: dict[str, Any]) -> Happening:
     """What an episode is, from what a person said; what nobody said, from what the artifact was trained to foresee.
 
     A forecast's event is what its task calls so, for at least 15 minutes and 15 minutes apart where readings come
-    every few minutes; an alarm is right from a forecast's horizon before it begins.
+    every few minutes; an alarm is right from a forecast's horizon before it begins, and catches it only before that.
 
     Args:
         manifest: Of the artifact.
@@ -105,7 +107,8 @@ def happening(manifest: Manifest, given: dict[str, Any]) -> Happening:
         said.setdefault("late", 10.0)
     elif every:
         lasting = 900.0 if every >= 60 else 0.0
-        said = {"lasting": lasting, "apart": lasting, "ahead": every * stream.get("horizon", 0), **said}
+        horizon = every * stream.get("horizon", 0)
+        said = {"lasting": lasting, "apart": lasting, "ahead": horizon, **({"within": 0.0} if horizon else {}), **said}
     return Happening(**said)
 
 
@@ -143,7 +146,8 @@ def described(what: Happening) -> str:
     longest = f" for at least {what.lasting / 60:g} min" if what.lasting else ""
     joined = f", one with the next within {what.apart:g} s" if what.apart else ""
     right = f"an alarm is right from {what.ahead:g} s before it begins until {what.late:g} s after it ends"
-    return f"{which}{longest}{joined}; {right}"
+    time = "" if what.within is None else f", and in time until {what.within:g} s after it began"
+    return f"{which}{longest}{joined}; {right}{time}"
 
 
 def spread(scores: np.ndarray, count: int) -> list[float]:

@@ -53,7 +53,8 @@ class Trial:
     def counted(self, rule: Rule) -> Counted:
         """What a rule's alarms are worth."""
         pairs = list(zip(self.alarms(rule), self.episodes, strict=True))
-        return counted(pairs, days=self.days(rule), ahead=self.what.ahead, late=self.what.late)
+        what = self.what
+        return counted(pairs, days=self.days(rule), ahead=what.ahead, late=what.late, within=what.within)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Chosen:
 def chosen(trial: Trial, rule: Rule, allowed: float, votes: Sequence[tuple[int, int]] = VOTES) -> Chosen:
     """The rule that catches most episodes with no more than the allowed false alarms a day.
 
-    Of those that catch as many, the one that catches more before they began, then the one with fewer false alarms, then
-    with the greater median lead time, then the one that waits for fewer answers. Thresholds lie between scores; those
+    Of those that catch as many, the one that notices more, then the one with fewer false alarms, then with the greater
+    median lead time, then the one that waits for fewer answers. Thresholds lie between scores; those
     around the best are tried again, more finely.
 
     Args:
@@ -144,6 +145,6 @@ def _best(tried: dict[Rule, Counted], allowed: float) -> Rule | None:
     def worth(rule: Rule) -> tuple[float, ...]:
         found = kept[rule]
         lead = found.median_lead if not math.isnan(found.median_lead) else -math.inf
-        return (found.caught, found.before, -found.false, lead, -rule.of, -rule.needed)
+        return (found.caught, found.noticed, -found.false, lead, -rule.of, -rule.needed)
 
     return max(kept, key=worth) if kept else None

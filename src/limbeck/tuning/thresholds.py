@@ -165,10 +165,10 @@ def _trial(opened: Opened, data: Data, split: str, watch: Watch, what: Happening
 
 def _by_record(trial: Trial, rule: Rule) -> dict[str, dict[str, Any]]:
     """What happened in each record, so that one that misses everything is not lost in a sum."""
-    found = {}
+    found, what = {}, trial.what
     for line, alarms, episodes in zip(trial.lines, trial.alarms(rule), trial.episodes, strict=True):
         days = line.watched(rule.stale_seconds) / 86400
-        each = counted([(alarms, episodes)], days=days, ahead=trial.what.ahead, late=trial.what.late)
+        each = counted([(alarms, episodes)], days=days, ahead=what.ahead, late=what.late, within=what.within)
         found[line.name] = {
             "days": round(days, 4),
             "episodes": each.episodes,
