@@ -70,8 +70,8 @@ def chosen(trial: Trial, rule: Rule, allowed: float, votes: Sequence[tuple[int, 
     """The rule that catches most episodes with no more than the allowed false alarms a day.
 
     Of those that catch as many, the one that notices more, then the one with fewer false alarms, then with the greater
-    median lead time, then the one that waits for fewer answers. Thresholds lie between scores; those
-    around the best are tried again, more finely.
+    median lead time, then the one that waits for fewer answers. Thresholds lie between scores; those around the best
+    are tried again, more finely.
 
     Args:
         trial: On validation rows.
