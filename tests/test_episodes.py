@@ -79,7 +79,7 @@ def test_alarms_are_counted_once_for_each_episode():
 
 def test_an_alarm_within_an_episode_is_right_and_may_be_too_late_to_catch_it():
     records = [([500.0, 1090.0, 3010.0], [Episode(1000.0, 2000.0), Episode(3000.0, 4000.0)])]
-    for within, caught, leads in ((0.0, 0, ()), (60.0, 1, (-10.0,)), (None, 2, (-90.0, -10.0))):
+    for within, caught, leads in ((0.0, 0, ()), (10.0, 0, ()), (60.0, 1, (-10.0,)), (None, 2, (-90.0, -10.0))):
         found = counted(records, days=1.0, ahead=300.0, late=0.0, within=within)
         assert (found.caught, found.noticed, found.right, found.false) == (caught, 2, 2, 1) and found.leads == leads
 

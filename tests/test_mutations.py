@@ -12,6 +12,7 @@ from mutations_of_reduction import MUTATIONS_OF_REDUCTION
 from mutations_of_relations import MUTATIONS_OF_RELATIONS
 from mutations_of_responses import MUTATIONS_OF_RESPONSES
 from mutations_of_schedules import MUTATIONS_OF_SCHEDULES
+from mutations_of_streams import MUTATIONS_OF_STREAMS
 from mutations_of_targets import MUTATIONS_OF_TARGETS
 from mutations_of_tasks import MUTATIONS_OF_TASKS
 from mutations_of_text import MUTATIONS_OF_TEXT
@@ -27,6 +28,7 @@ ALL = [
     *MUTATIONS_OF_REDUCTION,
     *MUTATIONS_OF_RELATIONS,
     *MUTATIONS_OF_SCHEDULES,
+    *MUTATIONS_OF_STREAMS,
     *MUTATIONS_OF_TARGETS,
     *MUTATIONS_OF_TASKS,
     *MUTATIONS_OF_TEXT,

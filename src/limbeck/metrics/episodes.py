@@ -2,7 +2,7 @@
 
 An episode is a stretch of time in which something went on; an alarm is the moment at which a person is told. An alarm
 is right from `ahead` before an episode begins until `late` after it ends, else false. An episode is noticed when an
-alarm is right for it, and caught when that came in time: no later than `within` after it began. An alert that goes on
+alarm is right for it, and caught when that came in time: sooner than `within` after it began. An alert that goes on
 for hours is one alarm, so that nothing is gained by never ending it.
 
 Low blood sugar is counted as in the consensus on glucose monitoring: a stretch of at least 15 minutes below 70 mg/dL,
@@ -157,7 +157,7 @@ def counted(
             good.update(fits)
             noticed += bool(fits)
             first = min((moments[place] for place in fits), default=math.inf)
-            if fits and (within is None or first <= episode.begin + within):
+            if fits and (within is None or first < episode.begin + within):
                 leads.append(episode.begin - first)
         right += len(good)
     return Counted(episodes, noticed, len(leads), alarms, right, days, tuple(leads))

@@ -88,7 +88,8 @@ def happening(manifest: Manifest, given: dict[str, Any]) -> Happening:
     """What an episode is, from what a person said; what nobody said, from what the artifact was trained to foresee.
 
     A forecast's event is what its task calls so, for at least 15 minutes and 15 minutes apart where readings come
-    every few minutes; an alarm is right from a forecast's horizon before it begins, and catches it only before that.
+    every few minutes; an alarm is right from twice a forecast's horizon before it begins, because one that is a little
+    early is none the worse, and catches it only before it begins.
 
     Args:
         manifest: Of the artifact.
@@ -108,7 +109,8 @@ def happening(manifest: Manifest, given: dict[str, Any]) -> Happening:
     elif every:
         lasting = 900.0 if every >= 60 else 0.0
         horizon = every * stream.get("horizon", 0)
-        said = {"lasting": lasting, "apart": lasting, "ahead": horizon, **({"within": 0.0} if horizon else {}), **said}
+        usual = {"lasting": lasting, "apart": lasting, "ahead": 2 * horizon}
+        said = {**usual, **({"within": 0.0} if horizon else {}), **said}
     return Happening(**said)
 
 
