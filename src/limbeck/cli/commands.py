@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from limbeck.cli import catalogue, examining, recording, runs, shipping, training, writing
+from limbeck.cli import catalogue, examining, locality, recording, runs, shipping, training, writing
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; "
-    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 130 interrupted."
+    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 10 an artifact was not shown to be local; "
+    "11 an artifact is outside its budget; 130 interrupted."
 )
 
 
@@ -52,6 +53,7 @@ app.command(cls=_Command, rich_help_panel=_ASK)(runs.predict)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.report)
 app.command(cls=_Command, rich_help_panel=_ASK)(recording.verify)
 app.command(cls=_Command, rich_help_panel=_SHIP)(shipping.export)
+app.command(cls=_Command, rich_help_panel=_SHIP)(locality.prove_local)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.methods)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.models)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.version)
