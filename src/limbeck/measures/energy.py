@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Method = Literal[
     "measured-rapl", "measured-nvml", "measured-external", "modelled-board", "estimated-tdp", "unavailable"
@@ -37,6 +37,7 @@ class EnergyReading:
     reason: str = ""
 
 
+@runtime_checkable
 class Counter(Protocol):
     """Something that counts joules."""
 

@@ -42,13 +42,17 @@ def work(content: bytes) -> Work:
         from onnx import inliner, shape_inference
     except ModuleNotFoundError as error:
         raise ModelError("onnx is not installed", remedy="pip install 'limbeck[onnx]'") from error
-    model = inliner.inline_local_functions(onnx.load_from_string(content))
-    for given in model.graph.input:
+    try:
+        model = inliner.inline_local_functions(onnx.load_from_string(content))
+    except Exception as error:  # protobuf's and onnx's own errors have no class in common
+        raise ModelError(f"the graph cannot be read: {error}") from error
+    inside = {each.name for each in model.graph.initializer}
+    for given in (each for each in model.graph.input if each.name not in inside):
         given.type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
     try:
         graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception as error:  # onnx's own errors have no class in common
+    except Exception as error:  # as above
         raise ModelError(f"the shapes in the graph cannot be worked out: {error}") from error
     held = {each.name: tuple(each.dims) for each in graph.initializer}
     shapes: dict[str, Shape] = dict(held)
@@ -58,11 +62,15 @@ def work(content: bytes) -> Work:
     kinds = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
     scales = {name for node in graph.node if "Linear" in node.op_type for name in _scales(node)}
     weights = [each for each in graph.initializer if each.data_type not in kinds and each.name not in scales]
-    total = 0
+    total, uncounted = 0, set()
     for node in graph.node:
-        if (count := _COUNTS.get(node.op_type)) is not None:
-            total += count(node, shapes)
-    uncounted = {node.op_type for node in graph.node if node.op_type in _UNCOUNTED}
+        if node.op_type in _UNCOUNTED:
+            uncounted.add(node.op_type)
+        elif (count := _COUNTS.get(node.op_type)) is not None:
+            try:
+                total += count(node, shapes)
+            except KeyError:  # a shape that depends on numbers only known when the graph runs
+                uncounted.add(f"{node.op_type} of unknown shape")
     return Work(sum(prod(each.dims) for each in weights), total, tuple(sorted(uncounted)))
 
 
