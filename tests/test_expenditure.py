@@ -179,7 +179,9 @@ def test_memory_grows_by_what_an_artifact_holds(tmp_path: Path) -> None:
     light = peak(small_artifacts.made(tmp_path, name="light", row=(64,)), batch=4)
     graph = small_artifacts.linear(tmp_path, (64,), megabytes * 4096)
     names = [str(each) for each in range(megabytes * 4096)]
-    heavy = small_artifacts.made(tmp_path, name="heavy", row=(64,), graph=graph, reading={"kind": "numbers", "names": names})
+    heavy = small_artifacts.made(
+        tmp_path, name="heavy", row=(64,), graph=graph, reading={"kind": "numbers", "names": names}
+    )
     found = peak(heavy, batch=4)
     assert light.artifact is not None and found.artifact is not None and found.process is not None
     # The weights lie in the file's bytes, in the graph's and in the session: at least once, at most some times.
@@ -198,7 +200,9 @@ class TestMeasuring:
         other = found.against[str(slow)]
         assert found.speed.latency.p50 < other.latency.p50 / 5
         assert found.speed.cpu_seconds < other.cpu_seconds / 5 and found.speed.throughput > 5 * other.throughput
-        assert found.speed.latency.least <= found.speed.latency.p50 <= found.speed.latency.p90 <= found.speed.latency.p99
+        assert (
+            found.speed.latency.least <= found.speed.latency.p50 <= found.speed.latency.p90 <= found.speed.latency.p99
+        )
         assert found.bytes == artifact.stat().st_size and found.against_bytes == {str(slow): slow.stat().st_size}
         assert found.work is not None and (found.work.parameters, found.work.macs) == (192, 192)
         assert found.energy.method == "unavailable" and found.energy.joules is None and found.carbon is None
@@ -208,7 +212,9 @@ class TestMeasuring:
     def test_a_run_gives_the_student_in_torch_and_the_pay_back(self, student: Run, artifact: Path) -> None:
         run = student
         prices = Prices.read(["0.36 EUR/h"], "3.6 EUR/h", "1000 EUR/million")
-        found = bench(artifact, against=run.folder, rounds=3, power=Power(source="none", tdp=10.0, grid=400.0), prices=prices)
+        found = bench(
+            artifact, against=run.folder, rounds=3, power=Power(source="none", tdp=10.0, grid=400.0), prices=prices
+        )
         assert list(found.against) == [f"{run.folder} in torch"]
         teacher = Teacher.of(run.record)
         assert teacher.seconds is not None and teacher.training > 0
@@ -248,7 +254,18 @@ class TestCommandLine:
         return captured.out if code in (0, 11) else captured.err
 
     def test_json(self, artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        options = ["--board", "0.07W", "--grid", "445 g/kWh", "--price", "0.05 EUR/h", "--rounds", "3", "--energy", "none"]
+        options = [
+            "--board",
+            "0.07W",
+            "--grid",
+            "445 g/kWh",
+            "--price",
+            "0.05 EUR/h",
+            "--rounds",
+            "3",
+            "--energy",
+            "none",
+        ]
         said = json.loads(self.said(capsys, str(artifact), *options, "--budget", "size<1MB", "--json"))
         found = said["expenditure"]
         assert said["budget"] == [{"bound": "size<1MB", "value": artifact.stat().st_size, "kept": True}]

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import limbeck_runtime
 import pytest
 import small_artifacts
 
+import limbeck_runtime
 from limbeck.cli import main
 from limbeck.errors import ModelError, RecipeError
 from limbeck.locality import observation

@@ -73,8 +73,9 @@ def bench(
     With --budget it leaves with 11 where a bound is broken or could not be measured.
     """
     from limbeck.expenditure.limits import Verdict, closest, limits
-    from limbeck.expenditure.measurement import Power, Prices
+    from limbeck.expenditure.measurement import Power
     from limbeck.expenditure.measurement import bench as measure
+    from limbeck.expenditure.money import Prices
     from limbeck.expenditure.quantities import quantity
 
     screen = Screen.of(context)
@@ -105,9 +106,7 @@ def bench(
         sys.exit(code)
 
 
-def _show(
-    screen: Screen, found: "Expenditure", verdicts: "Sequence[Verdict]", near: "Candidate | None"
-) -> None:
+def _show(screen: Screen, found: "Expenditure", verdicts: "Sequence[Verdict]", near: "Candidate | None") -> None:
     load = " to ".join("unknown" if each is None else f"{each:.2f}" for each in found.conditions["load"])
     screen.show(
         _speeds(found),
@@ -177,7 +176,9 @@ def _costs(found: "Expenditure") -> Table:
     held = found.memory
     table.add_row("memory, peak", "-" if held.artifact is None else f"{held.artifact / 1e6:.1f} MB", held.method)
     if held.process is not None:
-        table.add_row("  of the whole process", f"{held.process / 1e6:.1f} MB", "Python, numpy and ONNX Runtime with it")
+        table.add_row(
+            "  of the whole process", f"{held.process / 1e6:.1f} MB", "Python, numpy and ONNX Runtime with it"
+        )
     reading = found.energy
     value = "-" if reading.joules is None else f"{reading.joules * 1e3:.4g} mJ"
     if reading.uncertainty is not None:
@@ -186,7 +187,9 @@ def _costs(found: "Expenditure") -> Table:
     if reading.reason:
         table.add_row("", "", f"uncertainty: {reading.reason}")
     if found.carbon is not None:
-        table.add_row("carbon, a million answers", f"{found.carbon:.4g} g", f"the grid as given; energy {reading.method}")
+        table.add_row(
+            "carbon, a million answers", f"{found.carbon:.4g} g", f"the grid as given; energy {reading.method}"
+        )
     if found.bill is not None:
         table.add_row("a million answers", f"{found.bill.million:.4g} {found.bill.currency}", found.bill.basis)
     return table

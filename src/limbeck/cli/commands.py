@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from limbeck.cli import benching, catalogue, examining, locality, recording, runs, shipping, training, writing
+from limbeck.cli import benching, catalogue, examining, locality, recording, runs, serving, shipping, training, writing
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
@@ -55,6 +55,7 @@ app.command(cls=_Command, rich_help_panel=_ASK)(recording.verify)
 app.command(cls=_Command, rich_help_panel=_SHIP)(shipping.export)
 app.command(cls=_Command, rich_help_panel=_SHIP)(benching.bench)
 app.command(cls=_Command, rich_help_panel=_SHIP)(locality.prove_local)
+app.command(cls=_Command, rich_help_panel=_SHIP)(serving.serve)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.methods)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.models)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.version)

@@ -37,7 +37,9 @@ def prove_local(
 
     screen = Screen.of(context)
     found = proved(file, runtime=runtime)
-    table = Table(box=SIMPLE, title=f"{file}: {found.verdict}", title_justify="left", title_style=_STYLES[found.verdict])
+    table = Table(
+        box=SIMPLE, title=f"{file}: {found.verdict}", title_justify="left", title_style=_STYLES[found.verdict]
+    )
     for heading in ("what", "", "evidence"):
         table.add_column(heading, ratio=3 if heading == "evidence" else None)
     for check in found.checks:

@@ -109,7 +109,9 @@ def limits(text: str) -> tuple[Limit, ...]:
             raise RecipeError(f"{part.strip()!r} is no bound", expected=example)
         name, sign = read["name"], read["sign"]
         if name not in KINDS:
-            raise RecipeError(f"nothing called {name!r} is measured", expected=example, remedy=did_you_mean(name, KINDS))
+            raise RecipeError(
+                f"nothing called {name!r} is measured", expected=example, remedy=did_you_mean(name, KINDS)
+            )
         right = ">" if name in _MORE_IS_BETTER else "<"
         if sign not in (right, f"{right}="):
             raise RecipeError(f"{part.strip()!r} bounds {name} with {sign}", expected=f"{right} or {right}=")

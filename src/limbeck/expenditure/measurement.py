@@ -196,9 +196,7 @@ def _rows(artifact: Opened) -> np.ndarray:
     return np.ascontiguousarray(np.resize(golden, (BATCH, *golden.shape[1:])))
 
 
-def _rival(
-    against: str | Path | None, artifact: Opened
-) -> tuple[dict[str, Callable[[Any], object]], Teacher | None]:
+def _rival(against: str | Path | None, artifact: Opened) -> tuple[dict[str, Callable[[Any], object]], Teacher | None]:
     """What is timed beside an artifact, and what its run says of the teacher, where it is a run."""
     if against is None:
         return {}, None
@@ -280,7 +278,9 @@ def _energy(
         return energy.of_board(power.board, seconds), missing
     if power.tdp is not None:
         return energy.of_tdp(power.tdp, speed.cpu_seconds), missing
-    return energy.unavailable(f"{reason}; --board or --tdp gives an estimate, --external your own meter's number"), missing
+    return energy.unavailable(
+        f"{reason}; --board or --tdp gives an estimate, --external your own meter's number"
+    ), missing
 
 
 def _work(artifact: Opened) -> tuple[Work | None, str]:

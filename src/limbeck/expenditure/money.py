@@ -55,11 +55,13 @@ class Prices:
             if place is None or place in found:
                 raise RecipeError(f"--price {text!r}", expected="one for h, one for kWh; --teacher-price for an answer")
             found[place] = said
-        for place, text, units in (("training", training, {"h"}), ("teacher", teacher, {"h", "answer", "million"})):
-            if text is not None:
-                found[place] = price(text)
+        for place, asked, units in (("training", training, {"h"}), ("teacher", teacher, {"h", "answer", "million"})):
+            if asked is not None:
+                found[place] = price(asked)
                 if found[place].per not in units:
-                    raise RecipeError(f"--{place}-price {text!r}", expected=f"a price for {' or '.join(sorted(units))}")
+                    raise RecipeError(
+                        f"--{place}-price {asked!r}", expected=f"a price for {' or '.join(sorted(units))}"
+                    )
         currencies = sorted({each.currency for each in found.values()})
         if len(currencies) > 1:
             raise RecipeError(f"prices in {' and '.join(currencies)}", expected="all in one currency")

@@ -82,5 +82,7 @@ def price(text: str) -> Price:
     if found is None:
         raise RecipeError(f"{text!r} is no price", expected=example)
     if found["unit"] not in PRICED:
-        raise RecipeError(f"{text!r} is a price for {found['unit']!r}", expected=example, remedy=did_you_mean(found["unit"], PRICED))
+        raise RecipeError(
+            f"{text!r} is a price for {found['unit']!r}", expected=example, remedy=did_you_mean(found["unit"], PRICED)
+        )
     return Price(float(found["number"]), found["currency"], found["unit"])

@@ -124,6 +124,7 @@ def answered(folder: str, file: str) -> dict[str, Any]:
     """Opens an artifact with the runtime in a folder, and asks it; the runtime's refusals are said as such."""
     sys.path.append(folder)
     import numpy as np
+
     from limbeck_runtime.container import unsealed
     from limbeck_runtime.errors import RuntimeFault
     from limbeck_runtime.manifest import read

@@ -219,8 +219,14 @@ def _inside(report: Mapping[str, Any] | None) -> tuple[Check, ...]:
     modules, open_sockets = report["network_modules"], report["sockets"]
     strangers = [name for name in report["strangers"] if name not in ("numpy", "onnxruntime", "limbeck_runtime")]
     return (
-        Check(names[0], "refuted" if modules else "proved", ", ".join(modules) or "socket and ssl are not in sys.modules"),
-        Check(names[1], "refuted" if open_sockets else "proved", ", ".join(open_sockets) or "none of its open files is one"),
+        Check(
+            names[0], "refuted" if modules else "proved", ", ".join(modules) or "socket and ssl are not in sys.modules"
+        ),
+        Check(
+            names[1],
+            "refuted" if open_sockets else "proved",
+            ", ".join(open_sockets) or "none of its open files is one",
+        ),
         Check(
             names[2],
             "refuted" if strangers else "proved",

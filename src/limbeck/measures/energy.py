@@ -72,7 +72,9 @@ class Rapl:
             raise OSError(f"no counter of a package under {root}")
         self.read()
         self._ranges = [int((zone / "max_energy_range_uj").read_text()) / 1e6 for zone in self._zones]
-        self.scope = f"{', '.join(_said(zone) for zone in self._zones)}: the whole of each, with whatever else ran there"
+        self.scope = (
+            f"{', '.join(_said(zone) for zone in self._zones)}: the whole of each, with whatever else ran there"
+        )
 
     def read(self) -> list[float]:
         return [int((zone / "energy_uj").read_text()) / 1e6 for zone in self._zones]

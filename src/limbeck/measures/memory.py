@@ -47,7 +47,9 @@ def peak(file: str | Path, *, batch: int) -> Memory:
         env={"OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
-        return Memory(None, None, f"not measured: the process ended with {done.returncode}: {done.stderr.strip()[-200:]}")
+        return Memory(
+            None, None, f"not measured: the process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
+        )
     said = json.loads(done.stdout)
     before = "VmRSS before" if said["reset"] else "VmHWM before, which the kernel did not reset"
     method = f"measured: VmHWM of a process of its own after 1 and {batch} rows, less {before} it opened the artifact"
