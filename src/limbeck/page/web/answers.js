@@ -51,7 +51,8 @@ function steps({ classes, probability }) {
 // Numbers by name, in one column for each quantile.
 function table(columns, unit) {
   const names = [...columns.values().next().value.keys()];
-  const titles = [...columns.keys()].some(Boolean) ? [element("tr", {}, ...["", ...columns.keys()].map((each) => element("th", {}, each)))] : [];
+  const heads = ["", ...columns.keys()].map((each) => element("th", {}, each));
+  const titles = [...columns.keys()].some(Boolean) ? [element("tr", {}, ...heads)] : [];
   const rows = names.map((name) => {
     const cells = [...columns.values()].map((each) => element("td", {}, `${spoken(each.get(name))} ${unit}`));
     return element("tr", {}, element("th", {}, name), ...cells);

@@ -10,7 +10,8 @@ export class Chart {
     this.channel = Math.max(0, stream.channels.indexOf(stream.target));
     this.every = stream.every_seconds || 1;
     this.stream = stream;
-    this.svg = drawn("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${stream.channels[this.channel]} over time` });
+    const words = `${stream.channels[this.channel]} over time`;
+    this.svg = drawn("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": words });
   }
 
   clear(readings, alerts) {
@@ -46,7 +47,9 @@ export class Chart {
       parts.push(drawn("line", { class: "axis", x1: LEFT, x2: WIDE - 8, y1: y(value), y2: y(value) }));
       parts.push(drawn("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, spoken(Number(value.toPrecision(3)))));
     }
-    if (this.limit !== null) parts.push(drawn("line", { class: "limit", x1: LEFT, x2: WIDE - 8, y1: y(this.limit), y2: y(this.limit) }));
+    if (this.limit !== null) {
+      parts.push(drawn("line", { class: "limit", x1: LEFT, x2: WIDE - 8, y1: y(this.limit), y2: y(this.limit) }));
+    }
     parts.push(drawn("path", { class: "reading", d: line(this.values, first, end, x, y) }));
     if (this.forecast && this.forecast.place >= first) {
       const points = this.forecast.values.map((value, step) => `${x(this.forecast.place + 1 + step)},${y(value)}`);

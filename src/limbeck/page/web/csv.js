@@ -20,7 +20,8 @@ export function moment(cell) {
   const plain = number(cell);
   if (!Number.isNaN(plain)) return plain;
   const zone = /(Z|[+-]\d\d:?\d\d)$/.test(cell.trim()) ? "" : "Z"; // without a zone, clocks are taken as they stand
-  return /^\d{4}-\d\d-\d\d/.test(cell.trim()) ? Date.parse(cell.trim().replace(" ", "T") + (cell.includes(":") ? zone : "")) / 1000 : NaN;
+  if (!/^\d{4}-\d\d-\d\d/.test(cell.trim())) return NaN;
+  return Date.parse(cell.trim().replace(" ", "T") + (cell.includes(":") ? zone : "")) / 1000;
 }
 
 function split(line, separator) {

@@ -10,6 +10,21 @@ export function decoded(reading, outputs) {
   return decode(reading, Array.from(outputs));
 }
 
+/** An answer as the runtime writes it down: objects in the place of Maps, numbers beside the rest. */
+export function plain(answer) {
+  const { numbers, columns, ...rest } = answer;
+  const flat = [...(numbers ?? []), ...(columns ?? []), ...Object.entries(rest)];
+  return Object.fromEntries(flat.map(([name, value]) => [name, value instanceof Map ? Object.fromEntries(value) : value]));
+}
+
+/** Whether two plain answers are one: the same names, and numbers that differ by rounding alone. */
+export function alike(said, known) {
+  if (typeof known === "number") return Math.abs(said - known) <= Math.max(1e-6, 1e-4 * Math.abs(known));
+  if (known === null || typeof known !== "object") return said === known;
+  const names = Object.keys(known);
+  return Object.keys(said).length === names.length && names.every((name) => name in said && alike(said[name], known[name]));
+}
+
 export function softmax(logits) {
   const most = Math.max(...logits);
   const shifted = logits.map((each) => Math.exp(each - most));

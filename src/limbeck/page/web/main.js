@@ -7,6 +7,15 @@ import * as pictures from "./pictures.js";
 import * as rows from "./rows.js";
 import * as series from "./series.js";
 
+const ALONE =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src blob: data:; form-action 'none'";
+const PRIVATE =
+  "The model runs in this browser. What you draw or drop stays here: " +
+  "since it has loaded, this page may ask no server for anything.";
+const MISSING =
+  "onnxruntime-web is not there, so nothing can be asked. In a clone of Limbeck: make page. Elsewhere: " +
+  "limbeck serve --runtime with the folder dist of the npm package onnxruntime-web.";
+
 const part = (name) => document.getElementById(name);
 
 async function fetched(name) {
@@ -17,24 +26,23 @@ async function fetched(name) {
 
 // From here on the browser refuses every request of this page, also to the server that it came from.
 function alone() {
-  const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src blob: data:; form-action 'none'";
-  document.head.append(element("meta", { "http-equiv": "Content-Security-Policy", content: policy }));
-  part("private").textContent =
-    "The model runs in this browser. What you draw or drop stays here: since it has loaded, this page may ask no server for anything.";
+  document.head.append(element("meta", { "http-equiv": "Content-Security-Policy", content: ALONE }));
+  part("private").textContent = PRIVATE;
 }
 
 function introduce({ name, task, graph, input, output }) {
   document.title = `${name} - Limbeck`;
   part("name").textContent = name;
   const unit = output.unit ? `, in ${output.unit}` : "";
-  part("about").textContent = `${task}, ${graph.precision}; takes ${input.dtype} rows of ${input.shape.join(" x ")}, says ${output.reading.kind}${unit}`;
+  const row = `${input.dtype} rows of ${input.shape.join(" x ")}`;
+  part("about").textContent = `${task}, ${graph.precision}; takes ${row}, says ${output.reading.kind}${unit}`;
 }
 
 async function check(model) {
   const off = await model.difference(), { tolerance } = model.manifest.golden;
-  if (!(off <= tolerance)) throw new Error(`this browser answers ${off} away from the answers at export; at most ${tolerance} is the same`);
-  const most = off === 0 ? "0" : off.toPrecision(2);
-  part("same").textContent = `This browser gives the same answers to the golden rows: max difference ${most} (allowed: ${tolerance.toPrecision(2)}).`;
+  if (!(off <= tolerance)) throw new Error(`this browser answers ${off} away from the answers at export (allowed: ${tolerance})`);
+  const numbers = `max difference ${off === 0 ? "0" : off.toPrecision(2)} (allowed: ${tolerance.toPrecision(2)})`;
+  part("same").textContent = `This browser gives the same answers to the golden rows: ${numbers}.`;
 }
 
 function widget({ input, stream }) {
@@ -47,8 +55,7 @@ async function start() {
   introduce(artifact.manifest);
   const wasm = await fetched("onnxruntime-web/ort-wasm-simd-threaded.wasm").catch(() => null);
   if (wasm === null) {
-    const how = "onnxruntime-web is not there, so nothing can be asked. In a clone of Limbeck: make page. Elsewhere: limbeck serve --runtime with the folder dist of the npm package onnxruntime-web.";
-    part("input").replaceChildren(element("p", { class: "error", role: "alert" }, how));
+    part("input").replaceChildren(element("p", { class: "error", role: "alert" }, MISSING));
     return alone();
   }
   const runtime = await import("./onnxruntime-web/ort.wasm.min.mjs");

@@ -1,6 +1,7 @@
 // The graph of an artifact, run by ONNX Runtime in this browser, on one thread and without a worker.
 
 import { numbers } from "./artifact.js";
+import { alike, decoded, plain } from "./decoding.js";
 
 /** Opens the graph. `runtime` is the module of onnxruntime-web, `wasm` its machine code, which is fetched before. */
 export async function load(runtime, wasm, { manifest, files }) {
@@ -46,10 +47,16 @@ class Model {
     return numbers(this.manifest.golden.inputs, this.files);
   }
 
-  /** How far this browser's answers to the golden rows are from those at export. */
+  /** How far this browser's answers to the golden rows are from those at export. Throws where they are read otherwise. */
   async difference() {
     const known = numbers(this.manifest.golden.outputs, this.files);
     const said = await this.outputs(this.golden());
+    this.manifest.golden.answers.forEach((answer, row) => {
+      const outputs = known.subarray(row * this.width, (row + 1) * this.width);
+      if (!alike(plain(decoded(this.manifest.output.reading, outputs)), answer)) {
+        throw new Error("the golden rows' answers are read otherwise than when the artifact was exported");
+      }
+    });
     let most = 0;
     said.forEach((row, place) => {
       row.forEach((value, column) => {

@@ -56,7 +56,8 @@ export function open(model, input, answer) {
     const first = Array.from(rows.subarray(0, model.size), (each) => (Number(each) - low) / (high - low || 1));
     const plane = (channel) => Float32Array.from(first.slice(channel * width * height, (channel + 1) * width * height));
     dropped = null;
-    return ask(Array.from({ length: channels }, (_, channel) => plane(channel)), "A golden row of the artifact, which is nobody's;");
+    const found = Array.from({ length: channels }, (_, channel) => plane(channel));
+    return ask(found, "A golden row of the artifact, which is nobody's;");
   });
   input.replaceChildren(
     element("h2", {}, "Draw, or drop a picture"),

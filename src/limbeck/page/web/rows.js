@@ -13,7 +13,9 @@ export function open(model, input, answer) {
   const { manifest } = model;
   const names = Array.from({ length: model.size }, (_, place) => manifest.input.names[place] ?? `${place}`);
   const golden = model.golden().subarray(0, model.size);
-  const fields = names.map((name, place) => element("input", { inputmode: "decimal", value: spoken(Number(golden[place])), "aria-label": name }));
+  const fields = names.map((name, place) =>
+    element("input", { inputmode: "decimal", value: spoken(Number(golden[place])), "aria-label": name }),
+  );
 
   async function ask() {
     const values = fields.map((field) => number(field.value));
@@ -29,9 +31,10 @@ export function open(model, input, answer) {
     list(answer, outputs.map((each) => decoded(manifest.output.reading, each)));
   });
   const form = names.length <= TYPED;
+  const labels = fields.map((field, place) => element("label", {}, names[place], field));
   input.replaceChildren(
     element("h2", {}, form ? "One row, or a CSV of many" : `A CSV: each line a row of ${names.length} numbers`),
-    ...(form ? [element("div", { class: "fields" }, ...fields.map((field, place) => element("label", {}, names[place], field)))] : []),
+    form ? element("div", { class: "fields" }, ...labels) : "",
     element("div", { class: "row" }, ...(form ? [button("Ask", () => ask().catch((error) => failed(answer, error)))] : []), choose),
     element("p", { class: "note" }, "It begins with a golden row of the artifact, which is nobody's."),
   );
@@ -63,7 +66,9 @@ function typed({ input }, rows, names) {
 }
 
 function list(answer, answers) {
-  const flat = answers.map(({ likeliest, numbers, columns: quantiles, ...rest }) => [...Object.entries(rest), ...(quantiles ?? numbers ?? [])]);
+  const flat = answers.map(({ likeliest, numbers, columns: quantiles, ...rest }) => {
+    return [...Object.entries(rest), ...(quantiles ?? numbers ?? [])];
+  });
   const columns = flat[0].map(([name]) => name);
   const head = element("tr", {}, ...["row", ...columns].map((name) => element("th", {}, name)));
   const rows = flat.slice(0, SHOWN).map((each, line) =>

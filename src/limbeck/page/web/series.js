@@ -32,12 +32,14 @@ export function open(model, input, answer) {
     await player.play();
   });
   const unit = stream.units?.filter(Boolean).join(", ");
+  const what = `${stream.channels.join(", ")}${unit ? ` in ${unit}` : ""}`;
   const rate = stream.every_seconds ? `one reading every ${stream.every_seconds} s` : "readings in order";
   const rule = model.manifest.alerts ? "" : " The artifact has no thresholds, so nothing alarms: limbeck tune writes some.";
+  const controls = [button("To the end", () => player.hurry()), button("Stop", () => player.stop())];
   input.replaceChildren(
     element("h2", {}, "A stream"),
-    element("div", { class: "row" }, choose, golden, button("To the end", () => player.hurry()), button("Stop", () => player.stop())),
-    element("p", { class: "note" }, `${stream.channels.join(", ")}${unit ? ` in ${unit}` : ""}, ${rate}; windows of ${stream.steps}.${rule}`),
+    element("div", { class: "row" }, choose, golden, ...controls),
+    element("p", { class: "note" }, `${what}, ${rate}; windows of ${stream.steps}.${rule}`),
     progress,
     state,
     chart.svg,
@@ -49,16 +51,17 @@ export function open(model, input, answer) {
 export function readings(text, stream) {
   const { names, rows } = parsed(text);
   const columns = stream.channels.map((name) => names.indexOf(name));
-  const timed = stream.every_seconds ? names.findIndex((name, place) => !columns.includes(place) && isTime(rows, place, name)) : -1;
+  const clock = stream.every_seconds ? names.findIndex((name, place) => !columns.includes(place) && isTime(rows, place, name)) : -1;
   if (columns.includes(-1)) {
     // Without the channels' names, a file of as many columns, with or without one of times before them.
     const width = rows[0].length, channels = stream.channels.length;
     if (names.length && width > channels + 1) throw new Error(`the file has no column ${stream.channels[columns.indexOf(-1)]}`);
     if (width !== channels && width !== channels + 1) throw new Error(`${width} columns for ${channels} channels`);
-    return rows.map((cells, place) => at(cells, width === channels ? null : moment(cells[0]), place, cells.slice(-channels), stream));
+    const timed = width > channels;
+    return rows.map((cells, place) => at(cells, timed ? moment(cells[0]) : null, place, cells.slice(-channels), stream));
   }
   return rows.map((cells, place) =>
-    at(cells, timed < 0 ? null : moment(cells[timed]), place, columns.map((column) => cells[column] ?? ""), stream),
+    at(cells, clock < 0 ? null : moment(cells[clock]), place, columns.map((column) => cells[column] ?? ""), stream),
   );
 }
 
