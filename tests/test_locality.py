@@ -167,8 +167,8 @@ def test_nothing_but_the_runtime_can_be_imported(artifact: Path, tmp_path: Path)
 DENIED = """
 import ctypes, json, struct, sys
 # unshare (272) fails with EPERM, and so does prctl (157) when asked for a filter (22), as in some containers.
-steps = [(0x20, 0, 0, 0), (0x15, 4, 0, 272), (0x15, 0, 2, 157), (0x20, 0, 0, 16), (0x15, 1, 0, 22), (6, 0, 0, 0x7FFF0000),
-         (6, 0, 0, 0x00050001)]
+steps = [(0x20, 0, 0, 0), (0x15, 4, 0, 272), (0x15, 0, 2, 157), (0x20, 0, 0, 16), (0x15, 1, 0, 22),
+         (6, 0, 0, 0x7FFF0000), (6, 0, 0, 0x00050001)]
 program = b"".join(struct.pack("=HBBI", *step) for step in steps)
 held = ctypes.create_string_buffer(program, len(program))
 class Program(ctypes.Structure):

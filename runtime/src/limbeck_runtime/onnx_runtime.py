@@ -1,7 +1,8 @@
-"""ONNX Runtime, kept from reporting to its maker: from 1.29 on its wheels do so unless told otherwise before they start.
+"""ONNX Runtime, kept from reporting to its maker, which its wheels do from 1.29 on unless told otherwise as they start.
 
-https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md, "Disabling Telemetry": with `ORT_DISABLE_TELEMETRY=1` no
-uploader, event, identifier or cache of events is made for the life of the process; the choice is taken at the import.
+https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md, "Disabling Telemetry": with
+`ORT_DISABLE_TELEMETRY=1` no uploader, event, identifier or cache of events is made for the life of the
+process; the import takes that choice.
 """
 
 import os

@@ -68,7 +68,7 @@ def bench(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what an artifact costs here: size, work, memory, time, energy with its method, money where you name prices.
+    """Measure what an artifact costs here: size, work, memory, time, energy with its method, money at your prices.
 
     With --budget it leaves with 11 where a bound is broken or could not be measured.
     """
@@ -112,8 +112,8 @@ def _show(screen: Screen, found: "Expenditure", verdicts: "Sequence[Verdict]", n
         _speeds(found),
         _costs(found),
         Text(
-            f"{found.conditions['processor']}, {found.conditions['cores']} cores, load {load}, one thread, interleaved; on "
-            "a machine that does other work the least is what the code itself takes",
+            f"{found.conditions['processor']}, {found.conditions['cores']} cores, load {load}, one thread, "
+            "interleaved; on a machine that does other work the least is what the code itself takes",
             style="dim",
         ),
     )
@@ -121,7 +121,8 @@ def _show(screen: Screen, found: "Expenditure", verdicts: "Sequence[Verdict]", n
         after = "never: it saves nothing" if even.answers is None else f"after {even.answers:,.0f} answers"
         screen.show(
             f"break-even in {even.what}: {after} = {even.invested:.4g} {even.unit} invested / ({even.teacher:.4g} - "
-            f"{even.student:.4g}) {even.unit} an answer; with a million answers {even.amortised(1e6):.4g} {even.unit} each",
+            f"{even.student:.4g}) {even.unit} an answer; with a million answers {even.amortised(1e6):.4g} {even.unit} "
+            "each, training included",
             Text(f"  {even.basis}", style="dim"),
         )
     screen.show(*(Text(f"not known: {each}", style="yellow") for each in found.missing))

@@ -13,8 +13,8 @@ from limbeck.errors import LimbeckError, StorageError
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; "
-    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 10 an artifact was not shown to be local; "
-    "11 an artifact is outside its budget; 130 interrupted."
+    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 10 not shown to be local; "
+    "11 outside its budget; 130 interrupted."
 )
 
 

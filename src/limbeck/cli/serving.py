@@ -40,7 +40,7 @@ def serve(
     if not complete(folder):
         screen.warn(
             "onnxruntime-web is not here, so the page can show the artifact but not ask it\n"
-            "  try: make page (in a clone; it needs npm), or --runtime with the folder dist of the npm package onnxruntime-web"
+            "  try: make page (in a clone; it needs npm), or --runtime with the folder dist of npm's onnxruntime-web"
         )
     if open_browser and not json:
         webbrowser.open(server.address)

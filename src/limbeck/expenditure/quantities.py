@@ -1,4 +1,4 @@
-"""Quantities as people write them, `5 ms`, `500kB`, `0.07W`, `0.30 EUR/kWh`; strict, with the nearest unit in the error."""
+"""Quantities as people write them, `5 ms`, `500kB`, `0.07W`, `0.30 EUR/kWh`; strict, errors name the nearest unit."""
 
 import math
 import re

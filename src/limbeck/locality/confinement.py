@@ -1,7 +1,7 @@
 """The process in which an artifact is asked behind barriers; run by its path, with the standard library alone.
 
-`python -I -S confinement.py JSON`: the barriers stand before anything else is imported. What it saw goes as lines of JSON
-to its standard output; nothing that runs later can write there.
+`python -I -S confinement.py JSON`: the barriers stand before anything else is imported. What it saw goes as lines of
+JSON to what its standard output was; what runs later prints to nowhere.
 """
 
 import ctypes

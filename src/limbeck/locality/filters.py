@@ -6,8 +6,8 @@ The program is classic BPF over `struct seccomp_data` (https://docs.kernel.org/u
 import platform
 import struct
 
-# Everything with which a process comes by a socket or uses one; io_uring, which opens sockets without the call `socket`;
-# pidfd_getfd, which takes an open one from another process; and what makes another process act in one's place.
+# Everything with which a process comes by a socket or uses one; io_uring, which opens sockets without the call
+# `socket`; pidfd_getfd, which takes an open one from another process; and what makes another act in one's place.
 _X86_64 = {
     "socket": 41,
     "connect": 42,

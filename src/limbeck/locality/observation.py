@@ -31,14 +31,14 @@ class Seen:
 
 
 def command(to: Path) -> list[str] | str:
-    """What stands before a command so that strace watches it and writes to a file; in words, why that is not possible."""
+    """What stands before a command so that strace watches it and writes to a file; or in words why that cannot be."""
     strace = shutil.which("strace")
     if strace is None:
         return "strace is not installed"
     found = [strace, "-f", "-qq", "-s", "4096", "-e", "signal=none", "-e", f"trace={_TRACED}", "-o", str(to)]
     tried = subprocess.run([*found, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
-        return f"strace may not watch here: {tried.stderr.strip().splitlines()[-1] if tried.stderr.strip() else 'it fails'}"
+        return f"strace may not watch here: {(tried.stderr.strip() or 'it fails').splitlines()[-1]}"
     return found
 
 

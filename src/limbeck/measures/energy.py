@@ -14,7 +14,7 @@ Method = Literal[
 POWERCAP = Path("/sys/class/powercap")
 CHUNKS = 5
 CHUNK_SECONDS = 1.0
-"""A counter is read at least so often: one of 32 bits of microjoules wraps after 43 s at 100 W, and is seen to wrap once."""
+"""A counter is read at least so often: one of 32 bits of microjoules wraps after 43 s at 100 W; once is seen."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Counter(Protocol):
 class Rapl:
     """The counters of Intel's and AMD's processors, as Linux shows them in powercap.
 
-    Source: https://docs.kernel.org/power/powercap/powercap.html. Packages, and the memory beside them, which they do not
-    contain; cores and graphics are inside of packages, and `psys` contains packages, so both are left out.
+    Source: https://docs.kernel.org/power/powercap/powercap.html. Packages, and the memory beside them, which they do
+    not contain; cores and graphics are inside of packages, and `psys` contains packages, so both are left out.
 
     Args:
         root: The folder of the counters.

@@ -39,29 +39,42 @@ def work(content: bytes) -> Work:
     """
     try:
         import onnx
-        from onnx import inliner, shape_inference
+        from onnx import inliner
     except ModuleNotFoundError as error:
         raise ModelError("onnx is not installed", remedy="pip install 'limbeck[onnx]'") from error
     try:
         model = inliner.inline_local_functions(onnx.load_from_string(content))
     except Exception as error:  # protobuf's and onnx's own errors have no class in common
         raise ModelError(f"the graph cannot be read: {error}") from error
-    inside = {each.name for each in model.graph.initializer}
-    for given in (each for each in model.graph.input if each.name not in inside):
-        given.type.tensor_type.shape.dim[0].dim_value = 1
-    del model.graph.value_info[:]
-    try:
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception as error:  # as above
-        raise ModelError(f"the shapes in the graph cannot be worked out: {error}") from error
+    graph = _shaped(model)
     held = {each.name: tuple(each.dims) for each in graph.initializer}
     shapes: dict[str, Shape] = dict(held)
     for value in (*graph.input, *graph.output, *graph.value_info):
         if value.type.HasField("tensor_type"):
             shapes[value.name] = tuple(each.dim_value or 1 for each in value.type.tensor_type.shape.dim)
     kinds = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
-    scales = {name for node in graph.node if "Linear" in node.op_type for name in _scales(node)}
+    scales = {name for node in graph.node for name in _scales(node)}
     weights = [each for each in graph.initializer if each.data_type not in kinds and each.name not in scales]
+    total, uncounted = _products(graph, shapes)
+    return Work(sum(prod(each.dims) for each in weights), total, tuple(sorted(uncounted)))
+
+
+def _shaped(model: Any) -> Any:
+    """The graph for one row, with the shape of all that flows in it."""
+    from onnx import shape_inference
+
+    inside = {each.name for each in model.graph.initializer}
+    for given in (each for each in model.graph.input if each.name not in inside):
+        given.type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception as error:  # onnx's own errors have no class in common
+        raise ModelError(f"the shapes in the graph cannot be worked out: {error}") from error
+
+
+def _products(graph: Any, shapes: Mapping[str, Shape]) -> tuple[int, set[str]]:
+    """Multiply-accumulates, and which operators are not among them."""
     total, uncounted = 0, set()
     for node in graph.node:
         if node.op_type in _UNCOUNTED:
@@ -71,7 +84,7 @@ def work(content: bytes) -> Work:
                 total += count(node, shapes)
             except KeyError:  # a shape that depends on numbers only known when the graph runs
                 uncounted.add(f"{node.op_type} of unknown shape")
-    return Work(sum(prod(each.dims) for each in weights), total, tuple(sorted(uncounted)))
+    return total, uncounted
 
 
 def _scales(node: Any) -> list[str]:

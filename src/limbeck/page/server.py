@@ -29,8 +29,8 @@ KINDS = {
 # No inline script or style, nothing from elsewhere, nothing to elsewhere. Once it has loaded, the page also forbids
 # itself to ask this server (web/main.js).
 POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; img-src blob: data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
+    "img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _found(self) -> tuple[HTTPStatus, Path | None]:
-        """Which file is asked for. A foreign name for this machine, a body, and whatever is not on the list get none."""
+        """Which file is asked for; none under a foreign name of this machine, with a body, or off the list."""
         port = self.server.server_address[1]
         if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             return HTTPStatus.FORBIDDEN, None
