@@ -134,7 +134,7 @@ class Player {
     const { manifest } = this.model, row = this.windows.row();
     const [outputs] = await this.model.outputs(row);
     const answer = decoded(manifest.output.reading, outputs);
-    this.chart.answered(place, clock, answer);
+    this.chart.answered(place, answer);
     show(this.answer, answer, manifest.output.unit || manifest.stream.units?.[0]);
     this.count += 1;
     this.note(clock, this.alerts ? score(manifest.alerts.watch, manifest, row, outputs) : null, "", place);
