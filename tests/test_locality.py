@@ -157,6 +157,16 @@ def test_the_reports_of_onnx_runtime_would_be_caught(artifact: Path, tmp_path: P
     assert found.verdict == "refuted"
 
 
+def test_a_filter_that_does_not_bite_proves_nothing(
+    artifact: Path, proof: Locality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barriers(proof)
+    allows = struct.pack("=HBBI", 0x06, 0, 0, ALLOW)
+    monkeypatch.setattr("limbeck.locality.proof.program", lambda: allows)
+    found = prove_local(artifact)
+    assert found.verdict == "not proved" and "does not bite" in evidence(found, "nobody asks for a socket")
+
+
 def test_nothing_but_the_runtime_can_be_imported(artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="No module named 'torch'"):
         prove_local(artifact, runtime=planted(tmp_path, "import torch"))

@@ -323,7 +323,7 @@ def _break_even(
 
 
 def _conditions(before: float | None, rounds: int) -> dict[str, Any]:
-    import onnxruntime
+    from limbeck_runtime.onnx_runtime import onnxruntime
 
     return {
         "processor": processor(),
