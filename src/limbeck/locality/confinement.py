@@ -32,7 +32,9 @@ class Witness:
     """
 
     def __init__(self, say: int) -> None:
-        self._say, self.opened, self.written = say, {}, {}  # type: ignore[var-annotated]
+        self._say = say
+        self.opened: dict[str, None] = {}
+        self.written: dict[str, None] = {}
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """What Python calls at each event that it audits."""
@@ -77,7 +79,7 @@ def without_sockets(program: bytes) -> str:
 
 
 def interfaces() -> list[str]:
-    """The network interfaces that this process sees, each with its addresses' lines of the routing table."""
+    """The network interfaces that this process sees, up or down."""
     table = Path("/proc/self/net/dev")
     if not table.is_file():
         return ["unknown"]

@@ -98,7 +98,10 @@ def prove_local(file: str | Path, *, runtime: str | Path | None = None) -> Local
 
     Raises:
         ModelError: When the runtime refuses the artifact, or breaks for another reason than the network.
+        RecipeError: When `runtime` is no package, or this is Windows.
     """
+    if not hasattr(signal, "SIGSYS"):
+        raise RecipeError(f"{sys.platform} has no barriers to ask an artifact behind", expected="Linux")
     path, home = Path(file), _runtime(runtime)
     if not path.is_file():
         raise ModelError(f"{path} is no file", expected="an artifact, NAME.limbeck", remedy="limbeck export RUN")
@@ -180,7 +183,8 @@ def _answers(ran: _Ran, report: Mapping[str, Any] | None) -> Check:
 
 
 def _kernel(ran: _Ran, control: _Ran, report: Mapping[str, Any] | None) -> tuple[Check, Check]:
-    barriers: Mapping[str, str] = ran.lines["barriers"]
+    early = "the process ended before it stood behind it"
+    barriers: Mapping[str, str] = ran.lines.get("barriers", {"network": early, "sockets": early})
     name = "there is no network interface"
     seen = [] if report is None else report["interfaces"]
     if barriers["network"]:
