@@ -15,7 +15,7 @@ from limbeck.cli.options import ArtifactFile, Debug, Json, Quiet
 from limbeck.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from limbeck.expenditure.limits import Candidate, Verdict
+    from limbeck.expenditure.limits import Candidate, Limit, Verdict
     from limbeck.expenditure.measurement import Expenditure
 
 OUTSIDE = 11
@@ -30,39 +30,44 @@ class Counter(StrEnum):
     none = "none"
 
 
+Against = Annotated[
+    Path | None,
+    typer.Option(help="Another artifact, or a run: its student in torch, its teacher's cost.", show_default=False),
+]
+Budget = Annotated[
+    str | None, typer.Option(help='What must hold, such as "latency<5ms,size<500kB".', show_default=False)
+]
+Board = Annotated[
+    str | None, typer.Option(help="Power of a board at work, such as 0.07W: modelled.", show_default=False)
+]
+Tdp = Annotated[str | None, typer.Option(help="Thermal design power, such as 15W: an estimate.", show_default=False)]
+External = Annotated[
+    str | None, typer.Option(help="Energy of an answer by your own meter, such as 3.2mJ.", show_default=False)
+]
+Grid = Annotated[str | None, typer.Option(help='Carbon of your electricity, such as "445 g/kWh".', show_default=False)]
+DevicePrice = Annotated[
+    list[str] | None,
+    typer.Option(help='Of the device: "0.05 EUR/h"; of energy: "0.30 EUR/kWh".', show_default=False),
+]
+TeacherPrice = Annotated[str | None, typer.Option(help='"2 EUR/million", or by answer, or by h.', show_default=False)]
+TrainingPrice = Annotated[
+    str | None, typer.Option(help='Of the machine that trains: "0.50 EUR/h".', show_default=False)
+]
+
+
 def bench(
     context: typer.Context,
     file: ArtifactFile,
-    against: Annotated[
-        Path | None,
-        typer.Option(help="Another artifact, or a run: its student in torch, its teacher's cost.", show_default=False),
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help='What must hold, such as "latency<5ms,size<500kB".', show_default=False)
-    ] = None,
+    against: Against = None,
+    budget: Budget = None,
     energy: Annotated[Counter, typer.Option(help="Which counter is read.")] = Counter.auto,
-    board: Annotated[
-        str | None, typer.Option(help="Power of a board at work, such as 0.07W: modelled.", show_default=False)
-    ] = None,
-    tdp: Annotated[
-        str | None, typer.Option(help="Thermal design power, such as 15W: an estimate.", show_default=False)
-    ] = None,
-    external: Annotated[
-        str | None, typer.Option(help="Energy of an answer by your own meter, such as 3.2mJ.", show_default=False)
-    ] = None,
-    grid: Annotated[
-        str | None, typer.Option(help='Carbon of your electricity, such as "445 g/kWh".', show_default=False)
-    ] = None,
-    price: Annotated[
-        list[str] | None,
-        typer.Option(help='Of the device: "0.05 EUR/h"; of energy: "0.30 EUR/kWh".', show_default=False),
-    ] = None,
-    teacher_price: Annotated[
-        str | None, typer.Option(help='"2 EUR/million", or by answer, or by h.', show_default=False)
-    ] = None,
-    training_price: Annotated[
-        str | None, typer.Option(help='Of the machine that trains: "0.50 EUR/h".', show_default=False)
-    ] = None,
+    board: Board = None,
+    tdp: Tdp = None,
+    external: External = None,
+    grid: Grid = None,
+    price: DevicePrice = None,
+    teacher_price: TeacherPrice = None,
+    training_price: TrainingPrice = None,
     rounds: Annotated[int, typer.Option(min=3, help="How many times all that is timed is visited.")] = 60,
     quiet: Quiet = False,
     json: Json = False,
@@ -72,7 +77,7 @@ def bench(
 
     With --budget it leaves with 11 where a bound is broken or could not be measured.
     """
-    from limbeck.expenditure.limits import Verdict, closest, limits
+    from limbeck.expenditure.limits import limits
     from limbeck.expenditure.measurement import Power
     from limbeck.expenditure.measurement import bench as measure
     from limbeck.expenditure.money import Prices
@@ -88,6 +93,13 @@ def bench(
     progress = screen.progress()
     found = measure(file, against=against, power=power, prices=prices, rounds=rounds, progress=progress)
     progress.done()
+    _answer(screen, found, asked)
+
+
+def _answer(screen: Screen, found: "Expenditure", asked: "Sequence[Limit]") -> None:
+    """Shows what was measured, holds it against the budget, and leaves where that is broken."""
+    from limbeck.expenditure.limits import Verdict, closest
+
     verdicts = tuple(Verdict(limit, found.value(limit.name)) for limit in asked)
     broken = any(not verdict.kept for verdict in verdicts)
     near = closest(asked, found.candidates) if broken else None
