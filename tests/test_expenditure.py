@@ -113,6 +113,9 @@ class TestBudgets:
         near = closest(limits("energy<1mJ"), CANDIDATES)
         assert near is not None and near.broken == () and near.unknown == ("energy<1mJ",)
         assert closest(limits("size<1kB"), []) is None
+        # A file is larger than its graph.
+        near = closest(limits("size<35kB"), CANDIDATES[1:2], beside=6_000)
+        assert near is not None and near.broken == ("size<35kB",) and near.excess == pytest.approx(1 / 35)
 
 
 class TestPayingBack:

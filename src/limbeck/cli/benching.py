@@ -102,7 +102,7 @@ def _answer(screen: Screen, found: "Expenditure", asked: "Sequence[Limit]") -> N
 
     verdicts = tuple(Verdict(limit, found.value(limit.name)) for limit in asked)
     broken = any(not verdict.kept for verdict in verdicts)
-    near = closest(asked, found.candidates) if broken else None
+    near = closest(asked, found.candidates, found.bytes - found.graph_bytes) if broken else None
     _show(screen, found, verdicts, near)
     code = OUTSIDE if broken else 0
     screen.answer(
@@ -149,15 +149,19 @@ def _show_budget(screen: Screen, verdicts: "Sequence[Verdict]", near: "Candidate
         style = "green" if verdict.kept else "bold red"
         screen.show(Text(f"{'kept' if verdict.kept else 'broken'}: {verdict.limit.text} ({value})", style=style))
     if near is not None:
-        facts = ", ".join(f"{key} {_plain(value)}" for key, value in near.facts.items() if key != "recipe")
+        facts = ", ".join(_plain(key, value) for key, value in near.facts.items() if key != "recipe")
         left = f"breaks {', '.join(near.broken)}" if near.broken else "breaks none of what its record knows"
         screen.show(f"closest candidate of the export: {near.recipe} ({facts}): {left}")
     elif any(not verdict.kept for verdict in verdicts):
         screen.show("closest candidate: the artifact records none; limbeck export --precision auto looks for some")
 
 
-def _plain(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _plain(name: str, value: object) -> str:
+    """A fact of a candidate's record in words; its bytes are those of its graph."""
+    if isinstance(value, dict):
+        return ", ".join(_plain(key, inner) for key, inner in value.items()) or f"{name} none"
+    said = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{said} bytes of graph" if name == "bytes" else f"{name} {said}"
 
 
 def _speeds(found: "Expenditure") -> Table:

@@ -122,27 +122,30 @@ def limits(text: str) -> tuple[Limit, ...]:
     return tuple(found)
 
 
-def closest(asked: Sequence[Limit], candidates: Sequence[Mapping[str, Any]]) -> Candidate | None:
+def closest(asked: Sequence[Limit], candidates: Sequence[Mapping[str, Any]], beside: int = 0) -> Candidate | None:
     """The candidate of an export that breaks the fewest bounds, and of those the one that is outside by least.
 
     Args:
         asked: The budget.
-        candidates: As an artifact's verification keeps them: `recipe`, `bytes`, `latency_ms`, `accuracy`, ...
+        candidates: As an artifact's verification keeps them: `recipe`, `bytes` (of the graph), `latency_ms`, ...
+        beside: Bytes that a file holds beside its graph.
     """
-    judged = [_judged(asked, facts) for facts in candidates]
+    judged = [_judged(asked, facts, beside) for facts in candidates]
     return min(judged, key=lambda each: (len(each.broken), each.excess, len(each.unknown)), default=None)
 
 
-def _judged(asked: Sequence[Limit], facts: Mapping[str, Any]) -> Candidate:
+def _judged(asked: Sequence[Limit], facts: Mapping[str, Any], beside: int) -> Candidate:
     broken, unknown, excess = [], [], 0.0
     for limit in asked:
         key, unit = _OF_CANDIDATES.get(limit.name, ("", 1.0))
-        value = facts.get(key)
-        if not isinstance(value, int | float):
+        said = facts.get(key)
+        if not isinstance(said, int | float):
             unknown.append(limit.text)
-        elif not limit.keeps(value * unit):
+            continue
+        value = said * unit + (beside if limit.name == "size" else 0)
+        if not limit.keeps(value):
             broken.append(limit.text)
-            excess += limit.excess(value * unit)
+            excess += limit.excess(value)
     return Candidate(str(facts.get("recipe", "?")), facts, tuple(broken), tuple(unknown), excess)
 
 
