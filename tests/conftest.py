@@ -3,6 +3,7 @@
 What they need is imported when it is needed: every process that runs any test reads this file first.
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from limbeck.data.rows import TensorRows
     from limbeck.data.source import Data
     from limbeck.run import Run
+
+# Tests that import ONNX Runtime themselves do not report to its maker either (limbeck_runtime/onnx_runtime.py).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @pytest.fixture

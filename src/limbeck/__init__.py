@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from limbeck.corpus import write as write
     from limbeck.distillation import distill as distill
     from limbeck.evaluation import evaluate as evaluate
+    from limbeck.expenditure.measurement import bench as bench
+    from limbeck.locality.proof import prove_local as prove_local
     from limbeck.model import Model as Model
     from limbeck.plans.chain import chain as chain
     from limbeck.plans.comparison import compare as compare
@@ -36,12 +38,14 @@ __all__ = [
     "Model",
     "Run",
     "Signals",
+    "bench",
     "chain",
     "compare",
     "distill",
     "doctor",
     "evaluate",
     "export",
+    "prove_local",
     "record",
     "report",
     "tune",
@@ -54,12 +58,14 @@ _HOMES = {
     "Model": "limbeck.model",
     "Run": "limbeck.run",
     "Signals": "limbeck.signals",
+    "bench": "limbeck.expenditure.measurement",
     "chain": "limbeck.plans.chain",
     "compare": "limbeck.plans.comparison",
     "distill": "limbeck.distillation",
     "doctor": "limbeck.consultation",
     "evaluate": "limbeck.evaluation",
     "export": "limbeck.shipment",
+    "prove_local": "limbeck.locality.proof",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",
     "tune": "limbeck.tuning.thresholds",

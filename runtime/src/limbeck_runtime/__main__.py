@@ -6,11 +6,11 @@ import platform
 import sys
 
 import numpy as np
-import onnxruntime
 
 from limbeck_runtime.container import unsealed
 from limbeck_runtime.errors import RuntimeFault
 from limbeck_runtime.manifest import read
+from limbeck_runtime.onnx_runtime import onnxruntime
 from limbeck_runtime.predictor import array, load
 
 BESIDE = ("torch", "limbeck", "socket", "ssl", "numpy", "onnxruntime")

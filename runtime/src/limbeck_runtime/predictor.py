@@ -8,13 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from limbeck_runtime.container import unsealed
 from limbeck_runtime.decoding import Answer, Floats, decoder
 from limbeck_runtime.errors import ArtifactError, InputError
 from limbeck_runtime.manifest import Array, Manifest, read
 from limbeck_runtime.onnx_bytes import refuse_external_data
+from limbeck_runtime.onnx_runtime import onnxruntime
 
 _FATAL = 4
 """ONNX Runtime's log level: what is less than fatal is raised here, and need not stand on stderr too."""

@@ -119,8 +119,9 @@ def _place(node: Any) -> list[str]:
 def _require() -> None:
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
+
+        from limbeck_runtime.onnx_runtime import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ModelError(
             f"the package {error.name} is not installed",

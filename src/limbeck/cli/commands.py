@@ -7,13 +7,26 @@ from collections.abc import Sequence
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from limbeck.cli import catalogue, examining, recording, runs, shipping, training, tuning, writing
+from limbeck.cli import (
+    benching,
+    catalogue,
+    examining,
+    locality,
+    recording,
+    runs,
+    serving,
+    shipping,
+    training,
+    tuning,
+    writing,
+)
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 a bug; 2 usage or recipe; 3 data; 4 model or teacher; 5 objective; "
-    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 130 interrupted."
+    "6 run folder or recording; 7 training; 8 disk; 9 the doctor found an error; 10 not shown to be local; "
+    "11 outside its budget; 130 interrupted."
 )
 
 
@@ -53,6 +66,9 @@ app.command(cls=_Command, rich_help_panel=_ASK)(runs.report)
 app.command(cls=_Command, rich_help_panel=_ASK)(recording.verify)
 app.command(cls=_Command, rich_help_panel=_SHIP)(shipping.export)
 app.command(cls=_Command, rich_help_panel=_SHIP)(tuning.tune)
+app.command(cls=_Command, rich_help_panel=_SHIP)(benching.bench)
+app.command(cls=_Command, rich_help_panel=_SHIP)(locality.prove_local)
+app.command(cls=_Command, rich_help_panel=_SHIP)(serving.serve)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.methods)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.models)
 app.command(cls=_Command, rich_help_panel=_LOOK)(catalogue.version)

@@ -21,6 +21,7 @@ def _noted(name: str) -> Callable[[typer.Context, bool], bool]:
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe: a YAML file.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
+ArtifactFile = Annotated[Path, typer.Argument(help="An artifact: NAME.limbeck.", show_default=False)]
 Changes = Annotated[
     list[str] | None,
     typer.Option(

@@ -1,7 +1,8 @@
 """How long an answer takes, measured for several models in turns so that a drifting machine treats them alike."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +20,27 @@ def interleaved(
     warm_up: int = 5,
     seconds: float = 30.0,
 ) -> dict[str, dict[str, float]]:
-    """Times several functions in interleaved rounds.
+    """Times several functions in interleaved rounds; the arguments are those of `taken`.
+
+    Returns:
+        For each name `latency_ms` (median) and `latency_p95_ms`, wall milliseconds a call.
+    """
+    found = taken(answers, rounds=rounds, calls=calls, warm_up=warm_up, seconds=seconds)
+    return {
+        name: {"latency_ms": 1e3 * float(np.median(times)), "latency_p95_ms": 1e3 * float(np.quantile(times, 0.95))}
+        for name, times in found.items()
+    }
+
+
+def taken(
+    answers: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 30,
+    calls: int = 10,
+    warm_up: int = 5,
+    seconds: float = 30.0,
+) -> dict[str, list[float]]:
+    """Wall seconds of every call of several functions that are called in interleaved rounds.
 
     Args:
         answers: What to time, by name; each is called without arguments.
@@ -28,9 +49,6 @@ def interleaved(
         warm_up: Calls of each before the first round, not counted.
         seconds: About how long all this may take: what answers slowly is called less often, each at least once warm
             and three times in turns.
-
-    Returns:
-        For each name `latency_ms` (median) and `latency_p95_ms`, wall milliseconds a call.
     """
     names = list(answers)
     once = 0.0
@@ -41,14 +59,36 @@ def interleaved(
             answer()
     calls = max(1, min(calls, int(seconds / rounds / once)))
     rounds = max(LEAST, min(rounds, int(seconds / calls / once)))
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            taken[name] += [_timed(answers[name]) for _ in range(calls)]
-    return {
-        name: {"latency_ms": 1e3 * float(np.median(times)), "latency_p95_ms": 1e3 * float(np.quantile(times, 0.95))}
-        for name, times in taken.items()
-    }
+            found[name] += [_timed(answers[name]) for _ in range(calls)]
+    return found
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Wall milliseconds of one call. On a machine that does other work too, the least is what the code itself takes.
+
+    Args:
+        least: The shortest call.
+        p50: The median.
+        p90: Nine of ten calls took no longer.
+        p99: Ninety-nine of a hundred took no longer.
+        calls: How many were timed; of fewer than a hundred, p99 is about the longest.
+    """
+
+    least: float
+    p50: float
+    p90: float
+    p99: float
+    calls: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Latency":
+        """From the seconds of each call."""
+        p50, p90, p99 = (1e3 * float(np.quantile(seconds, share)) for share in (0.5, 0.9, 0.99))
+        return cls(1e3 * min(seconds), p50, p90, p99, len(seconds))
 
 
 def _timed(answer: Callable[[], object]) -> float:

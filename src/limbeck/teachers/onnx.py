@@ -153,10 +153,9 @@ class OnnxTeacher:
 
     def _opened(self) -> Any:
         try:
-            import onnxruntime
+            from limbeck_runtime.onnx_runtime import onnxruntime
         except ModuleNotFoundError as error:
             raise _missing("onnxruntime") from error
-        onnxruntime.disable_telemetry_events()
         self._threads = torch.get_num_threads()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
