@@ -43,11 +43,13 @@ from limbeck.data.sets import fashion_mnist
 from limbeck.data.standardise import Standardise
 from limbeck.data.standardise import statistics as of_rows
 from limbeck.model import Model
+from limbeck.objective import Needs
 from limbeck.recipe import Recipe
 from limbeck.recorder import record
 from limbeck.students.cnn import ResidualBlock
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
+from limbeck.training.asking import faster
 from limbeck.training.compilation import missing
 from limbeck.training.loop import Lesson
 from limbeck.training.settling import settle
@@ -118,7 +120,8 @@ class Bench:
         if kind == "recorded":
             assert lesson.teacher is not None
             needs, to = lesson.objective.needs(), self.folder / "recording"
-            made = record(lesson.teacher, self.rows, lesson.task, to=to, needs=needs, classes=CLASSES)
+            low = self.recipe.training.teacher_precision
+            made = record(lesson.teacher, self.rows, lesson.task, to=to, needs=needs, classes=CLASSES, precision=low)
             lesson = replace(lesson, teacher=RecordedTeacher(made), views=1)
         return lesson
 
@@ -254,7 +257,7 @@ def _rows(most: int | None) -> tuple[TensorRows, str]:
 
 
 def _bench(rows: int | None, compile: bool, folder: Path, console: Console) -> Bench:
-    """Reads the rows, and lets Limbeck choose precision and layout as it does before a training."""
+    """Reads the rows, and lets Limbeck choose precisions and layout as it does before a training."""
     kept, source = _rows(rows)
     training = {"batch": BATCH, "optimizer": "sgd", "lr": 0.05, "clip": None, "threads": 1, "compile": False}
     recipe = Recipe.make(
@@ -267,10 +270,13 @@ def _bench(rows: int | None, compile: bool, folder: Path, console: Console) -> B
     lacking = missing(CPU) if compile else None
     if lacking:
         said.append(f"compile: no ({lacking} is not here)")
-    for sentence in said:
+    teacher = bench.teacher()
+    teacher.prepare(Needs(), CLASSES)
+    fast = faster(teacher, first)
+    for sentence in [*said, fast.sentence()]:
         console.print(sentence)
-    compile = compile and not lacking
-    return replace(bench, recipe=recipe.replace(training=recipe.training.model_copy(update={"compile": compile})))
+    chosen = {"compile": compile and not lacking, "teacher_precision": fast.precision}
+    return replace(bench, recipe=recipe.replace(training=recipe.training.model_copy(update=chosen)))
 
 
 def _variants(bench: Bench, quick: bool) -> dict[str, Steps]:

@@ -15,6 +15,7 @@ from limbeck.data.loader import rows_at_once
 from limbeck.data.rows import Rows
 from limbeck.errors import RecordingError
 from limbeck.objective import Needs
+from limbeck.precision import asked_in
 from limbeck.recordings import columns, form
 from limbeck.recordings.fidelity import Fidelity, measured
 from limbeck.recordings.index import Index
@@ -41,6 +42,7 @@ def asked_of(
     augment_seed: int = 0,
     batch_size: int | None = None,
     device: torch.device | None = None,
+    precision: str = "float32",
 ) -> "Asked":
     """What a recording will ask and of whom.
 
@@ -57,6 +59,7 @@ def asked_of(
         augment_seed: The seed of the augmentation.
         batch_size: Rows the teacher answers at once; left out, 256, or fewer where a row has many positions.
         device: Where the teacher answers; the CPU when left out.
+        precision: "bfloat16", or "float32" for that in which the caller's autocast has it.
 
     Raises:
         RecipeError: When `keep` cannot be read.
@@ -81,6 +84,7 @@ def asked_of(
         augment_seed,
         rows_at_once(rows, BATCH) if batch_size is None else batch_size,
         where,
+        precision,
     )
 
 
@@ -113,6 +117,7 @@ class Asked:
     augment_seed: int
     batch_size: int
     device: torch.device
+    precision: str = "float32"
 
     @cached_property
     def order(self) -> Int[Tensor, " rows"]:
@@ -170,9 +175,14 @@ class Asked:
             views=self.views,
             keep=repr(self.keep),
             layers=tuple(sorted(self.needs.teacher_layers)),
-            precision=_precision(self.device),
+            precision=_precision(self.device, self.precision),
             batch_size=self.batch_size,
         )
+
+    def said(self, batch: Batch) -> Signals:
+        """What the teacher says about a batch, in the precision in which it is asked."""
+        with asked_in(self.precision, self.device):
+            return self.teacher.signals(batch)
 
     def batch(self, first: int, last: int, view: int) -> Batch:
         """The rows from `first` up to, not including, `last` in the order of ids, as one view shows them.
@@ -212,7 +222,7 @@ def first_look(asked: Asked) -> FirstLook:
     """
     layers = asked.identity().layers
     batch = asked.batch(0, min(rows_at_once(asked.rows, FIRST_ROWS), len(asked.rows)), 0)
-    answer = asked.teacher.signals(batch)
+    answer = asked.said(batch)
     form.refuse_unusable(answer, layers, asked.keep.form)
     index = Index(asked.rows.ids.cpu()[asked.order], asked.keep.form.tables(answer, linear_layer(asked.teacher)))
     kept = asked.keep.pack(answer, batch, layers, index.tables)
@@ -221,7 +231,9 @@ def first_look(asked: Asked) -> FirstLook:
     return FirstLook(index, columns.described(kept), columns.row_bytes(kept), answer, heard)
 
 
-def _precision(device: torch.device) -> str:
+def _precision(device: torch.device, asked: str) -> str:
+    if asked == "bfloat16":
+        return "autocast bfloat16"
     if not torch.is_autocast_enabled(device.type):
         return "float32"
     return f"autocast {str(torch.get_autocast_dtype(device.type)).removeprefix('torch.')}"

@@ -29,6 +29,8 @@ class ModuleTeacher:
         name: What reports call this teacher.
     """
 
+    computes = True
+
     def __init__(self, model: Model, name: str) -> None:
         self.model = model
         self.name = name

@@ -76,6 +76,18 @@ class Partial(Protocol):
     partial: bool
 
 
+@runtime_checkable
+class Computing(Protocol):
+    """A teacher whose answers torch computes in this process, so that `torch.autocast` decides their precision."""
+
+    computes: bool
+
+
+def computed(teacher: Teacher) -> bool:
+    """Whether a teacher answers otherwise, and perhaps sooner, when it is asked under `torch.autocast`."""
+    return teacher.views is None and isinstance(teacher, Computing) and teacher.computes
+
+
 def judged(teacher: Teacher) -> bool:
     """Whether a teacher can be scored on any rows: not a recording, which has answers to its own, nor a partial one."""
     return teacher.views is None and not (isinstance(teacher, Partial) and teacher.partial)

@@ -26,6 +26,7 @@ from limbeck.schedules import Moment
 from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
+from limbeck.training.asking import asked
 from limbeck.training.checkup import Checkup
 from limbeck.training.engine import meet
 from limbeck.training.interruption import heard
@@ -223,7 +224,7 @@ class Trainer:
         self._seed(self.plan.seed * 1_000_003 + step)
         whole = self._practised(batch.to(self.accelerator.device), step)
         here = whole.rows(slice(self.accelerator.process_index, None, self.accelerator.num_processes))
-        said = self._ask(here)
+        said = asked(self.lesson.teacher, here, self.plan.teacher_precision)
         # One process sees the whole batch, and counting it apart would make the device wait at every step.
         counts = self._counts(whole, here, said) if self.accelerator.num_processes > 1 else None
         self.step_module.train()
@@ -263,10 +264,6 @@ class Trainer:
         own = self.lesson.objective.counts(here, said)
         summed = self.accelerator.reduce(torch.tensor(list(own.values()), device=self.accelerator.device), "sum")
         return dict(zip(own, summed.tolist(), strict=True))
-
-    @torch.no_grad()
-    def _ask(self, batch: Batch) -> Signals:
-        return Signals() if self.lesson.teacher is None else self.lesson.teacher.signals(batch)
 
     def _report(self, done: int, window: list[Tensor], rows_per_second: float) -> None:
         if not window:

@@ -10,6 +10,7 @@ from torch import nn
 
 from limbeck.model import Model
 from limbeck.signals import Batch, Signals
+from limbeck.training.asking import asked
 from limbeck.training.layout import unsafe_channels_last
 from limbeck.training.loop import Lesson
 from limbeck.training.plan import Plan, Precision
@@ -60,7 +61,7 @@ def probe(
     """
     ready = batch.to(device)
     started = time.perf_counter()
-    said = _asked(lesson, ready)
+    said = asked(lesson.teacher, ready, plan.teacher_precision)
     asking = time.perf_counter() - started
     layouts = any(isinstance(module, nn.Conv2d) for module in model.modules()) and not unsafe_channels_last(model)
     with torch.random.fork_rng():
@@ -116,7 +117,7 @@ def probe_compiled(model: Model, lesson: Lesson, plan: Plan, batch: Batch, devic
     """
     ready = batch.to(device)
     with torch.random.fork_rng():
-        said = _asked(lesson, ready)
+        said = asked(lesson.teacher, ready, plan.teacher_precision)
         plain, compiled = (
             _Candidate(model, lesson, replace(plan, compile=compile), ready, said) for compile in (False, True)
         )
@@ -129,11 +130,6 @@ def probe_compiled(model: Model, lesson: Lesson, plan: Plan, batch: Batch, devic
             for candidate, values in zip((plain, compiled), times, strict=True):
                 values.append(candidate.time())
     return Compiled(median(times[0]), median(times[1]), seconds)
-
-
-@torch.no_grad()
-def _asked(lesson: Lesson, batch: Batch) -> Signals:
-    return Signals() if lesson.teacher is None else lesson.teacher.signals(batch)
 
 
 class _Candidate:

@@ -48,6 +48,7 @@ def plan_of(recipe: Recipe, seed: int, rows: int) -> Plan:
         channels_last=training.channels_last,
         # A run that was settled before there was a choice was not compiled.
         compile=training.compile is True,
+        teacher_precision="bfloat16" if training.teacher_precision == "bfloat16" else "float32",
         validate_every=epoch * max(1, math.ceil(steps / epoch / VALIDATIONS)),
     )
 
