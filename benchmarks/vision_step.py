@@ -7,9 +7,10 @@ All variants train one student (61,050 parameters) on Fashion-MNIST (or, where t
 digits at 28 x 28 pixels) in batches of 128, on one thread, in one process, in turns: every round gives each of them
 some steps, in an order of its own. What is counted is the process's CPU time: other processes stretch wall time. The
 teacher (165,626 parameters, of the blocks of `limbeck.students.cnn`) has random weights: that decides what it says, and
-not how long it takes. Limbeck's variants are steps of its own trainer on batches of its own loader; `limit` is a bare
-loop with everything that pays on this machine and nothing else, in the precision and layout that Limbeck chose and
-compiled where its steps are. `plain loop` and `torchdistill` are as people run them, a DataLoader over pictures.
+not how long it takes. Limbeck's variants are steps
+of its own trainer on batches of its own loader; `limit` is a bare loop with everything that pays on this machine and
+nothing else, in the precision and layout that Limbeck chose and compiled where its steps are; so is the live teacher.
+`plain loop` and `torchdistill` are as people run them, a DataLoader over pictures.
 
 `--quick` times three of them on fewer rows, not compiled, and ends within 50 seconds: a smoke test, not a result.
 """
@@ -275,7 +276,8 @@ def _bench(rows: int | None, compile: bool, folder: Path, console: Console) -> B
     fast = faster(teacher, first)
     for sentence in [*said, fast.sentence()]:
         console.print(sentence)
-    chosen = {"compile": compile and not lacking, "teacher_precision": fast.precision}
+    compile = compile and not lacking
+    chosen = {"compile": compile, "teacher_precision": fast.precision, "teacher_compile": compile}
     return replace(bench, recipe=recipe.replace(training=recipe.training.model_copy(update=chosen)))
 
 

@@ -12,7 +12,7 @@ from limbeck.data.augment import Augmentation
 from limbeck.data.loader import in_order, steps_per_epoch
 from limbeck.data.source import Data
 from limbeck.errors import RecipeError
-from limbeck.inquiry import asked_of, views_that_fit
+from limbeck.inquiry import COMPILED, asked_of, views_that_fit
 from limbeck.objective import Needs
 from limbeck.progress import Progress, RowsDone
 from limbeck.recipe import Recipe
@@ -23,7 +23,8 @@ from limbeck.recordings.writer import Share
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher, computed
 from limbeck.teachers.recording import RecordedTeacher
-from limbeck.training.asking import faster
+from limbeck.training.asking import faster, refuse_uncompilable
+from limbeck.training.compilation import frozen
 from limbeck.training.engine import meet, threads
 
 
@@ -69,32 +70,46 @@ class Archive:
         return self.recipe.replace(record=views)
 
     def attuned(self, teacher: Teacher, needs: Needs, place: Path | None = None) -> Recipe:
-        """The recipe with a precision in the place of `auto`, in which the teacher is asked: as fast as it can be had.
+        """The recipe with how a teacher is asked in the place of `auto`: in which precision, and compiled if recorded.
 
         Several processes of one launch agree on what the first one found.
 
         Args:
             teacher: Who will be asked.
             needs: What will be asked of it.
-            place: Where it will be recorded; a recording that was begun there is gone on with in its precision.
+            place: Where it will be recorded; a recording that was begun there is gone on with as it was begun.
+
+        Raises:
+            RecipeError: When the teacher shall be compiled and cannot be.
         """
         training = self.recipe.training
-        if training.teacher_precision != "auto" or teacher.views is not None:
+        if teacher.views is not None:
             return self.recipe
-        if place is not None and (place / FILE).is_file():
-            before = read_manifest(place).identity.precision
-            found = "bfloat16" if before.endswith("bfloat16") else "float32"
-        elif training.precision == "float32" or not computed(teacher):
-            found = "float32"
-        else:
-            teacher.prepare(needs, self.data.classes)
-            first = next(iter(in_order(self.data.train, self.task, batch_size=training.batch)))
-            with threads(training.threads):
-                measured = faster(teacher, first.to(self.accelerator.device))
-            found = measured.precision
-            self.watcher.say(measured.sentence())
-        said = broadcast_object_list([found]) if self.accelerator.num_processes > 1 else [found]
-        return self.recipe.replace(training=training.model_dump(mode="json") | {"teacher_precision": said[0]})
+        if training.teacher_compile is True:
+            refuse_uncompilable(teacher, needs, self.accelerator.device)
+        begun = place is not None and (place / FILE).is_file()
+        before = read_manifest(place).identity.precision if place is not None and begun else ""
+        settled: dict[str, str | bool] = {}
+        if training.teacher_precision == "auto":
+            known = "bfloat16" if "bfloat16" in before else "float32"
+            settled["teacher_precision"] = known if begun else self._precision(teacher, needs)
+        if training.teacher_compile == "auto" and self.recipe.record:
+            settled["teacher_compile"] = before.endswith(COMPILED)
+        if settled and self.accelerator.num_processes > 1:
+            (settled,) = broadcast_object_list([settled])
+        return self.recipe.replace(training=training.model_dump(mode="json") | settled) if settled else self.recipe
+
+    def _precision(self, teacher: Teacher, needs: Needs) -> str:
+        """In which precision a live teacher is asked, where nobody said it."""
+        training = self.recipe.training
+        if training.precision == "float32" or not computed(teacher):
+            return "float32"
+        teacher.prepare(needs, self.data.classes)
+        first = next(iter(in_order(self.data.train, self.task, batch_size=training.batch)))
+        with threads(training.threads):
+            measured = faster(teacher, first.to(self.accelerator.device))
+        self.watcher.say(measured.sentence())
+        return measured.precision
 
     def record(self, teacher: Teacher, needs: Needs, place: Path, share: Share | None = None) -> Path:
         """Records what will be asked of the teacher about every training row, in every view the recipe asks for.
@@ -168,4 +183,5 @@ class Archive:
             "augment_seed": self.recipe.data.seed,
             "device": self.accelerator.device,
             "precision": self.recipe.training.teacher_precision,
+            "through": frozen if self.recipe.training.teacher_compile is True else None,
         }
