@@ -7,9 +7,10 @@ All variants train one student (61,050 parameters) on Fashion-MNIST (or, where t
 digits at 28 x 28 pixels) in batches of 128, on one thread, in one process, in turns: every round gives each of them
 some steps, in an order of its own. What is counted is the process's CPU time: other processes stretch wall time. The
 teacher (165,626 parameters, of the blocks of `limbeck.students.cnn`) has random weights: that decides what it says, and
-not how long it takes. Limbeck's variants are steps of its own trainer on batches of its own loader; `limit` is a bare
-loop with everything that pays on this machine and nothing else, in the precision and layout that Limbeck chose and
-compiled where its steps are. `plain loop` and `torchdistill` are as people run them, a DataLoader over pictures.
+not how long it takes. Limbeck's variants are steps
+of its own trainer on batches of its own loader; `limit` is a bare loop with everything that pays on this machine and
+nothing else, in the precision and layout that Limbeck chose and compiled where its steps are; so is the live teacher.
+`plain loop` and `torchdistill` are as people run them, a DataLoader over pictures.
 
 `--quick` times three of them on fewer rows, not compiled, and ends within 50 seconds: a smoke test, not a result.
 """
@@ -43,11 +44,13 @@ from limbeck.data.sets import fashion_mnist
 from limbeck.data.standardise import Standardise
 from limbeck.data.standardise import statistics as of_rows
 from limbeck.model import Model
+from limbeck.objective import Needs
 from limbeck.recipe import Recipe
 from limbeck.recorder import record
 from limbeck.students.cnn import ResidualBlock
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.recording import RecordedTeacher
+from limbeck.training.asking import faster
 from limbeck.training.compilation import missing
 from limbeck.training.loop import Lesson
 from limbeck.training.settling import settle
@@ -118,7 +121,8 @@ class Bench:
         if kind == "recorded":
             assert lesson.teacher is not None
             needs, to = lesson.objective.needs(), self.folder / "recording"
-            made = record(lesson.teacher, self.rows, lesson.task, to=to, needs=needs, classes=CLASSES)
+            low = self.recipe.training.teacher_precision
+            made = record(lesson.teacher, self.rows, lesson.task, to=to, needs=needs, classes=CLASSES, precision=low)
             lesson = replace(lesson, teacher=RecordedTeacher(made), views=1)
         return lesson
 
@@ -254,7 +258,7 @@ def _rows(most: int | None) -> tuple[TensorRows, str]:
 
 
 def _bench(rows: int | None, compile: bool, folder: Path, console: Console) -> Bench:
-    """Reads the rows, and lets Limbeck choose precision and layout as it does before a training."""
+    """Reads the rows, and lets Limbeck choose precisions and layout as it does before a training."""
     kept, source = _rows(rows)
     training = {"batch": BATCH, "optimizer": "sgd", "lr": 0.05, "clip": None, "threads": 1, "compile": False}
     recipe = Recipe.make(
@@ -267,10 +271,14 @@ def _bench(rows: int | None, compile: bool, folder: Path, console: Console) -> B
     lacking = missing(CPU) if compile else None
     if lacking:
         said.append(f"compile: no ({lacking} is not here)")
-    for sentence in said:
+    teacher = bench.teacher()
+    teacher.prepare(Needs(), CLASSES)
+    fast = faster(teacher, first)
+    for sentence in [*said, fast.sentence()]:
         console.print(sentence)
     compile = compile and not lacking
-    return replace(bench, recipe=recipe.replace(training=recipe.training.model_copy(update={"compile": compile})))
+    chosen = {"compile": compile, "teacher_precision": fast.precision, "teacher_compile": compile}
+    return replace(bench, recipe=recipe.replace(training=recipe.training.model_copy(update=chosen)))
 
 
 def _variants(bench: Bench, quick: bool) -> dict[str, Steps]:

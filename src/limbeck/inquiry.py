@@ -1,10 +1,11 @@
 """What a recording will ask, and of whom: which rows in which views, for which needs, kept in which form."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -15,6 +16,7 @@ from limbeck.data.loader import rows_at_once
 from limbeck.data.rows import Rows
 from limbeck.errors import RecordingError
 from limbeck.objective import Needs
+from limbeck.precision import asked_in
 from limbeck.recordings import columns, form
 from limbeck.recordings.fidelity import Fidelity, measured
 from limbeck.recordings.index import Index
@@ -22,10 +24,11 @@ from limbeck.recordings.manifest import Identity
 from limbeck.recordings.store import digest_of
 from limbeck.signals import Batch, Signals
 from limbeck.task import Task
-from limbeck.teachers.protocol import Teacher, linear_layer
+from limbeck.teachers.protocol import Compilable, Teacher, linear_layer
 
 BATCH = 256
 FIRST_ROWS = 32
+COMPILED = ", compiled"
 
 
 def asked_of(
@@ -41,6 +44,8 @@ def asked_of(
     augment_seed: int = 0,
     batch_size: int | None = None,
     device: torch.device | None = None,
+    precision: str = "float32",
+    through: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
 ) -> "Asked":
     """What a recording will ask and of whom.
 
@@ -57,6 +62,8 @@ def asked_of(
         augment_seed: The seed of the augmentation.
         batch_size: Rows the teacher answers at once; left out, 256, or fewer where a row has many positions.
         device: Where the teacher answers; the CPU when left out.
+        precision: "bfloat16", or "float32" for that in which the caller's autocast has it.
+        through: Compiles a function; the teacher is then asked through a compiled one, where that can be.
 
     Raises:
         RecipeError: When `keep` cannot be read.
@@ -69,8 +76,9 @@ def asked_of(
             expected="views: as many as the training has epochs, or what fits on the disk",
             remedy="views=20 for 20 epochs; fewer are shown again in turn",
         )
+    found = teacher.to(where)
     return Asked(
-        teacher.to(where),
+        found,
         rows,
         task,
         needs,
@@ -81,6 +89,8 @@ def asked_of(
         augment_seed,
         rows_at_once(rows, BATCH) if batch_size is None else batch_size,
         where,
+        precision,
+        found.compiled(through) if through is not None and isinstance(found, Compilable) else None,
     )
 
 
@@ -113,6 +123,8 @@ class Asked:
     augment_seed: int
     batch_size: int
     device: torch.device
+    precision: str = "float32"
+    ask: Callable[[Batch], Signals] | None = None
 
     @cached_property
     def order(self) -> Int[Tensor, " rows"]:
@@ -170,9 +182,14 @@ class Asked:
             views=self.views,
             keep=repr(self.keep),
             layers=tuple(sorted(self.needs.teacher_layers)),
-            precision=_precision(self.device),
+            precision=_precision(self.device, self.precision) + (COMPILED if self.ask else ""),
             batch_size=self.batch_size,
         )
+
+    def said(self, batch: Batch) -> Signals:
+        """What the teacher says about a batch, in the precision in which it is asked."""
+        with asked_in(self.precision, self.device):
+            return self.teacher.signals(batch) if self.ask is None else self.ask(batch)
 
     def batch(self, first: int, last: int, view: int) -> Batch:
         """The rows from `first` up to, not including, `last` in the order of ids, as one view shows them.
@@ -212,7 +229,7 @@ def first_look(asked: Asked) -> FirstLook:
     """
     layers = asked.identity().layers
     batch = asked.batch(0, min(rows_at_once(asked.rows, FIRST_ROWS), len(asked.rows)), 0)
-    answer = asked.teacher.signals(batch)
+    answer = asked.said(batch)
     form.refuse_unusable(answer, layers, asked.keep.form)
     index = Index(asked.rows.ids.cpu()[asked.order], asked.keep.form.tables(answer, linear_layer(asked.teacher)))
     kept = asked.keep.pack(answer, batch, layers, index.tables)
@@ -221,7 +238,9 @@ def first_look(asked: Asked) -> FirstLook:
     return FirstLook(index, columns.described(kept), columns.row_bytes(kept), answer, heard)
 
 
-def _precision(device: torch.device) -> str:
+def _precision(device: torch.device, asked: str) -> str:
+    if asked == "bfloat16":
+        return "autocast bfloat16"
     if not torch.is_autocast_enabled(device.type):
         return "float32"
     return f"autocast {str(torch.get_autocast_dtype(device.type)).removeprefix('torch.')}"

@@ -1,4 +1,6 @@
-"""In which precision numbers are compared."""
+"""In which precision numbers are compared, and networks asked."""
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Shaped
@@ -12,3 +14,8 @@ def wide(numbers: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     nearest one.
     """
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def asked_in(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Runs a block in bfloat16 on a device where `precision` says so; else as the caller's autocast has it."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()

@@ -5,7 +5,7 @@ machine the same call writes the same bytes. Killed at any instant and called ag
 an uninterrupted recording; at most `save_seconds` of work and one batch are done twice. Rows the teacher said nothing
 about are kept as such, counted, and said aloud at the end; they are not asked again. A finished recording of the same
 teacher and data is left as it is, after its shards were compared with their hashes. The teacher answers in the
-precision it is in: under `torch.autocast` in that of the autocast, and so it is kept.
+precision that is asked for, else in that of the caller's `torch.autocast`, and so it is kept.
 """
 
 import time
@@ -63,8 +63,8 @@ def record(
             concludes the recording.
         progress: Called with the rows of the share that are done, all views counted, and all rows of the share: when a
             shard is begun, after every batch, and once where the share was finished already.
-        **asking: What is asked: `needs` and `classes`, and `keep`, `views`, `augment`, `augment_seed`, `batch_size` and
-            `device` as `limbeck.inquiry.asked_of` takes them.
+        **asking: What is asked: `needs` and `classes`, and `keep`, `views`, `augment`, `augment_seed`, `batch_size`,
+            `device` and `precision` as `limbeck.inquiry.asked_of` takes them.
 
     Returns:
         The recording's folder, for `RecordedTeacher` and `Recording` (which knows the bytes and the seconds it took).
@@ -212,7 +212,7 @@ class Work:
             for start in range(saved, place.rows, asked.batch_size):
                 end = min(start + asked.batch_size, place.rows)
                 batch = asked.batch(place.first + start, place.first + end, place.view)
-                writer.add(batch, asked.teacher.signals(batch), place)
+                writer.add(batch, asked.said(batch), place)
                 saved = end
                 if self.progress is not None:
                     self.progress(before + end, total)

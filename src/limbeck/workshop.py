@@ -136,6 +136,8 @@ class Workshop:
         seed = self.recipe.all_seeds()[0]
         student, lesson = self._student(seed), self._lesson(self.teacher(seed))
         self._check(lesson, student, seed)
+        if lesson.teacher is not None:
+            self.recipe = self.archive().attuned(lesson.teacher, lesson.objective.needs())
         self.recipe, said = settle(self.recipe, student, lesson, self._batch(seed), self.accelerator.device)
         for sentence in said:
             self.watcher.say(sentence)
@@ -212,7 +214,7 @@ class Workshop:
 
     def recorded(self, teacher: Teacher, needs: Needs, place: Path) -> RecordedTeacher:
         """The teacher's recording in a folder, made now or on an earlier start, in every view the recipe asks for."""
-        self.recipe = self.archive().settled(teacher, needs, self.folder)
+        self.recipe = self.archive().settled(teacher, needs, place)
         found = self.archive().recorded(teacher, needs, place)
         self.recordings[place] = found.recording.seconds or 0.0
         self.seconds["recording"] = sum(self.recordings.values())

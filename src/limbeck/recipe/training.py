@@ -22,10 +22,15 @@ class TrainingSpec(Strict):
         clip: Longest gradient (Euclidean norm), above 0; None for no clipping.
         ema: Decay of a moving average of the weights, between 0 and 1, such as 0.999; None for none.
         precision: "auto" measures and says what it chose.
+        teacher_precision: In which the teacher is asked, live or to be recorded; it is judged in float32 whatever
+            stands here. "auto" is float32 where `precision` is, else measured and said; a recording that was begun
+            keeps its own.
         channels_last: Memory layout of images; "auto" measures and says what it chose.
         compile: Whether torch.compile makes the student's steps faster; "auto" measures where the training is long
             enough to pay for it, and says what it chose. It needs a C++ compiler, Python's headers, and an objective
             that listens to no layer of the student.
+        teacher_compile: The same for the teacher. "auto" measures where it is asked live in so many steps that it may
+            pay, and is false where it is recorded; a recording that was begun keeps its own.
         threads: Threads of the processor, 1 or more; None takes as many as torch does, and the run's recipe keeps how
             many that were, because another number sums in another order and gives other last bits.
         own_text: The share of batches whose texts are the student's own, with the keys of `OwnText`; None for none.
@@ -41,7 +46,9 @@ class TrainingSpec(Strict):
     clip: float | None = Field(default=1.0, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    teacher_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: Literal["auto", True, False] = "auto"
     compile: Literal["auto", True, False] = "auto"
+    teacher_compile: Literal["auto", True, False] = "auto"
     threads: int | None = Field(default=None, ge=1)
     own_text: OwnText | None = None

@@ -14,7 +14,7 @@ from limbeck.errors import TeacherError
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 from limbeck.targets.protocol import without_logits
-from limbeck.teachers.protocol import Forgiven, Teacher
+from limbeck.teachers.protocol import Forgiven, Teacher, computed
 
 
 class EnsembleTeacher:
@@ -54,6 +54,11 @@ class EnsembleTeacher:
         self._heard_apart = False
         # An ensemble can show only the views that all its recorded members have.
         self.views = min((teacher.views for teacher in self.members if teacher.views is not None), default=None)
+
+    @property
+    def computes(self) -> bool:
+        """Whether torch computes a member's answers here."""
+        return any(computed(teacher) for teacher in self.members)
 
     def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
         """Prepares every member to say all its logits.

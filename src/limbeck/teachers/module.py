@@ -1,10 +1,11 @@
 """A live network as a teacher: frozen in place, and watched so that nobody moves it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from limbeck.data.augment import Augmentation
@@ -28,6 +29,8 @@ class ModuleTeacher:
         model: The network with its input transform and classes.
         name: What reports call this teacher.
     """
+
+    computes = True
 
     def __init__(self, model: Model, name: str) -> None:
         self.model = model
@@ -87,6 +90,20 @@ class ModuleTeacher:
         with torch.no_grad():
             return listen(self.model, batch.inputs, self._layers)
 
+    def compiled(self, how: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[Batch], Signals]:
+        """What asks the network as `signals` does, through a function that `how` has compiled; raises the same."""
+        fast = how(_said)
+
+        def signals(batch: Batch) -> Signals:
+            if self._layers or self._seal is None:
+                return self.signals(batch)
+            self._refuse_moved(self._seal)
+            with torch.no_grad():
+                answer: Signals = fast(self.model, batch.inputs)
+            return answer
+
+        return signals
+
     def linear(self, layer: str) -> tuple[Float[Tensor, "classes width"], Float[Tensor, " classes"] | None]:
         """The weight and the bias of a linear layer, in the data's class order.
 
@@ -145,6 +162,10 @@ class ModuleTeacher:
                 expected="a teacher that stays frozen and in eval mode from prepare() on",
                 remedy="give the teacher a copy of its own: copy.deepcopy(network)",
             )
+
+
+def _said(model: Model, inputs: Shaped[Tensor, "rows ..."]) -> Signals:
+    return listen(model, inputs)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The one seam through which every kind of teacher speaks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -74,6 +74,30 @@ class Partial(Protocol):
     """A teacher that says some of the logits alone: a student learns from them, and nobody can be scored by them."""
 
     partial: bool
+
+
+@runtime_checkable
+class Computing(Protocol):
+    """A teacher whose answers torch computes in this process, so that `torch.autocast` decides their precision."""
+
+    computes: bool
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A teacher that can be asked through a compiled function."""
+
+    def compiled(self, how: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[Batch], Signals]:
+        """What asks it like `signals`, within rounding of it, through a function that `how` has compiled.
+
+        Where layers are listened to, it is `signals` itself: the hooks would cut the network into pieces.
+        """
+        ...
+
+
+def computed(teacher: Teacher) -> bool:
+    """Whether a teacher answers otherwise, and perhaps sooner, when it is asked under `torch.autocast`."""
+    return teacher.views is None and isinstance(teacher, Computing) and teacher.computes
 
 
 def judged(teacher: Teacher) -> bool:

@@ -15,7 +15,7 @@ from limbeck.errors import TeacherError, did_you_mean
 from limbeck.objective import Needs
 from limbeck.signals import Batch, Signals
 from limbeck.targets.protocol import without_logits
-from limbeck.teachers.protocol import Forgiven, Teacher
+from limbeck.teachers.protocol import Forgiven, Teacher, computed
 
 
 class RenamedTeacher:
@@ -41,6 +41,11 @@ class RenamedTeacher:
         self.views = teacher.views
         self.fingerprint = self._combined()
         self._counts: list[int] = []
+
+    @property
+    def computes(self) -> bool:
+        """Whether torch computes the teacher's answers here."""
+        return computed(self.teacher)
 
     def prepare(self, needs: Needs, classes: Sequence[str]) -> None:
         """Prepares the teacher for its own classes.

@@ -76,7 +76,7 @@ class Checkup:
             if self._diagnosis is None:
                 needs = self.objective.needs()
                 rows = fixed_rows(batches, needs.rows, labelled=needs.labels).to(device)
-                self._diagnosis = Diagnosis.of(self.step, rows, self.teacher)
+                self._diagnosis = Diagnosis.of(self.step, rows, self.teacher, self.plan.teacher_precision)
             measured = self._diagnosis.measure()
         except torch.OutOfMemoryError:
             # A training that fits must not be lost to a look at it.

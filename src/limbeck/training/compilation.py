@@ -1,4 +1,4 @@
-"""`torch.compile` of the student: whether it can be had on this machine, whether it pays back, and how it is asked for.
+"""`torch.compile` of student and teacher: whether it can be had here, whether it pays back, and how it is asked for.
 
 Compiling fuses what lies between convolutions and products. It costs seconds to minutes before the first step, so it is
 chosen by what a step takes with and without it, and only where the training is long enough to win that time back.
@@ -58,7 +58,23 @@ def missing(device: torch.device) -> str | None:
     return None if header.is_file() else f"Python's C headers ({header})"
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def frozen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `compiled`, of a network that never changes: its weights become constants, laid out as products want them.
+
+    The weights must stay what they are (a teacher's seal sees to that), and gradients must be off.
+    """
+    fast = compiled(function, "teacher")
+
+    def call(*arguments: Any) -> Any:
+        from torch._inductor import config  # takes seconds to import
+
+        with config.patch(freezing=True):
+            return fast(*arguments)
+
+    return call
+
+
+def compiled(function: Callable[..., Any], whose: str = "student") -> Callable[..., Any]:
     """A function that is compiled when it is first called, for shapes that do not change, apart from all others.
 
     torch keeps what it compiled on the function's code and gives up after eight networks that share it, which chains
@@ -83,9 +99,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             answer = fast(*arguments)
         except TorchDynamoException as error:
             raise TrainingError(
-                f"torch cannot compile the student: {str(error).strip().splitlines()[0]}",
+                f"torch cannot compile the {whose}: {str(error).strip().splitlines()[0]}",
                 expected="a network that torch.compile can read, and a C++ compiler",
-                remedy="training.compile: false",
+                remedy=f"training.{'' if whose == 'student' else 'teacher_'}compile: false",
             ) from error
         done = True
         return answer

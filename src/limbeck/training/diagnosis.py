@@ -20,6 +20,7 @@ from torch import Tensor
 
 from limbeck.signals import Batch, Signals
 from limbeck.teachers.protocol import Teacher
+from limbeck.training.asking import question
 from limbeck.training.plan import Plan
 from limbeck.training.step import Step
 
@@ -79,10 +80,9 @@ class Diagnosis:
         self.step, self.batch, self.said = step, batch, said
 
     @classmethod
-    @torch.no_grad()
-    def of(cls, step: Step, batch: Batch, teacher: Teacher | None) -> "Diagnosis":
-        """Asks the teacher about the rows once; without a teacher, the objective must need none."""
-        return cls(step, batch, Signals() if teacher is None else teacher.signals(batch))
+    def of(cls, step: Step, batch: Batch, teacher: Teacher | None, precision: str = "float32") -> "Diagnosis":
+        """Asks the teacher about the rows once, in a precision; without a teacher, the objective must need none."""
+        return cls(step, batch, question(teacher, precision)(batch))
 
     def measure(self) -> dict[str, Any]:
         """Each term's gradient at the student's present weights.

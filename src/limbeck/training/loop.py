@@ -26,6 +26,7 @@ from limbeck.schedules import Moment
 from limbeck.signals import Batch, Signals
 from limbeck.task import Task
 from limbeck.teachers.protocol import Teacher
+from limbeck.training.asking import question
 from limbeck.training.checkup import Checkup
 from limbeck.training.engine import meet
 from limbeck.training.interruption import heard
@@ -114,6 +115,7 @@ class Trainer:
         layers = sorted(lesson.objective.needs().student_layers)
         step = Step(model, lesson.objective, layers, plan.precision, compile=plan.compile)
         self.step = module = plan.placed(step, accelerator.device)
+        self.ask = question(lesson.teacher, plan.teacher_precision, plan.teacher_compile)
         self.names = [name for name, _, _ in lesson.objective.named_terms()]
         self.optimizer = plan.build_optimizer(module)
         self.checkup = Checkup(module, lesson.objective, lesson.teacher, plan, self.journal, progress)
@@ -167,6 +169,7 @@ class Trainer:
     def _run(self, first: int, stop: Callable[[], bool]) -> None:
         started = saved = time.monotonic()
         before = self.seconds
+        self.step_module.train()
         window: list[Tensor] = []
         seen = 0
         for step, batch in zip(range(first, self.plan.steps), self._batches(first), strict=False):
@@ -223,10 +226,11 @@ class Trainer:
         self._seed(self.plan.seed * 1_000_003 + step)
         whole = self._practised(batch.to(self.accelerator.device), step)
         here = whole.rows(slice(self.accelerator.process_index, None, self.accelerator.num_processes))
-        said = self._ask(here)
+        said = self.ask(here)
         # One process sees the whole batch, and counting it apart would make the device wait at every step.
         counts = self._counts(whole, here, said) if self.accelerator.num_processes > 1 else None
-        self.step_module.train()
+        if not (self.step_module.training and self.model.training):  # asks every layer, which costs as much as a loss
+            self.step_module.train()
         self.lesson.objective.advance(Moment(step, self.plan.steps, self.plan.steps_per_epoch))
         total, terms = self.step_module(here, said, counts)
         # Gradients are averaged over processes, and the processes' losses sum to the loss of the whole batch.
@@ -263,10 +267,6 @@ class Trainer:
         own = self.lesson.objective.counts(here, said)
         summed = self.accelerator.reduce(torch.tensor(list(own.values()), device=self.accelerator.device), "sum")
         return dict(zip(own, summed.tolist(), strict=True))
-
-    @torch.no_grad()
-    def _ask(self, batch: Batch) -> Signals:
-        return Signals() if self.lesson.teacher is None else self.lesson.teacher.signals(batch)
 
     def _report(self, done: int, window: list[Tensor], rows_per_second: float) -> None:
         if not window:

@@ -17,7 +17,8 @@ class Plan:
 
     `warmup` is the share of the steps over which the learning rate rises linearly from 0; `clip` bounds the gradient's
     norm; `ema` is the decay a step of an exponential moving average of the weights, which is then what is validated
-    and kept; `validate_every` counts steps.
+    and kept; `validate_every` counts steps; `teacher_precision` is in which a live teacher is asked, and
+    `teacher_compile` whether through torch.compile.
     """
 
     steps: int
@@ -36,6 +37,8 @@ class Plan:
     channels_last: bool
     validate_every: int
     compile: bool = False
+    teacher_precision: Precision = "float32"
+    teacher_compile: bool = False
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based): linear warm-up, then constant or half a cosine down to 0."""

@@ -1,6 +1,7 @@
 """From a recipe with `auto` in it to one where everything is settled, and from that to a plan."""
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from limbeck.errors import ModelError, ObjectiveError, RecipeError, TrainingErro
 from limbeck.model import Model
 from limbeck.recipe import Recipe, TrainingSpec
 from limbeck.signals import Batch
+from limbeck.teachers.protocol import Teacher
+from limbeck.training.asking import Gain, faster_compiled, question, uncompilable
 from limbeck.training.compilation import missing, pays_back, worth_trying
 from limbeck.training.engine import threads
 from limbeck.training.layout import unsafe_channels_last
@@ -48,6 +51,8 @@ def plan_of(recipe: Recipe, seed: int, rows: int) -> Plan:
         channels_last=training.channels_last,
         # A run that was settled before there was a choice was not compiled.
         compile=training.compile is True,
+        teacher_compile=training.teacher_compile is True,
+        teacher_precision="bfloat16" if training.teacher_precision == "bfloat16" else "float32",
         validate_every=epoch * max(1, math.ceil(steps / epoch / VALIDATIONS)),
     )
 
@@ -158,6 +163,41 @@ class _Settling:
                 )
         self.choose(compile=chosen)
 
+    def compile_teacher(self) -> None:
+        """Decides on torch.compile for a teacher that is asked live in so many steps that it may pay for the trial."""
+        teacher = self.lesson.teacher
+        if self.training.teacher_compile != "auto" or teacher is None or teacher.views is not None:
+            return
+        chosen, precision = False, self.training.teacher_precision
+        if not self.recipe.record and uncompilable(teacher, self.lesson.objective.needs(), self.device) is None:
+            found = self._measure_teacher(teacher, "bfloat16" if precision == "bfloat16" else "float32")
+            steps = self.budget.steps(self.epoch, self.seconds_per_step)
+            chosen = found is not None and pays_back(steps, found.plain, found.compiled, found.seconds)
+            if found is not None:
+                if chosen and self.seconds_per_step is not None:
+                    self.seconds_per_step -= found.plain - found.compiled
+                verdict = "compiled" if chosen else "not compiled"
+                self.said.append(
+                    f"teacher: {verdict} (measured a batch: {1e3 * found.plain:.1f} ms without, "
+                    f"{1e3 * found.compiled:.1f} ms with; compiling took {found.seconds:.0f} s)"
+                )
+        self.choose(teacher_compile=chosen)
+
+    def _measure_teacher(self, teacher: Teacher, precision: str) -> Gain | None:
+        """What compiling the teacher gains; None where it is not tried, or torch cannot."""
+        ask, batch = question(teacher, precision), self.batch.to(self.device)
+        ask(batch)
+        started = time.perf_counter()
+        ask(batch)
+        seconds = time.perf_counter() - started
+        if not worth_trying(self.budget.steps(self.epoch, self.seconds_per_step), seconds):
+            return None
+        try:
+            return faster_compiled(teacher, batch, precision)
+        except TrainingError as error:
+            self.said.append(f"teacher: not compiled ({error.happened})")
+            return None
+
     def _measure_compiled(self) -> Compiled:
         assert self.seconds_per_step is not None
         found = probe_compiled(self.student, self.lesson, self.draft(), self.batch, self.device)
@@ -188,6 +228,7 @@ def settle(
         settling.layout()
         settling.precision()
         settling.compile()
+        settling.compile_teacher()
     budget, epoch = settling.budget, settling.epoch
     steps = budget.steps(epoch, settling.seconds_per_step)
     if budget.unit == "seconds":
