@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from limbeck.model import Model as Model
     from limbeck.plans.chain import chain as chain
     from limbeck.plans.comparison import compare as compare
+    from limbeck.plans.reasoning import reason as reason
     from limbeck.recorder import record as record
     from limbeck.reporting.html import report as report
     from limbeck.run import Run as Run
@@ -41,6 +42,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "reason",
     "record",
     "report",
     "write",
@@ -58,6 +60,7 @@ _HOMES = {
     "doctor": "limbeck.consultation",
     "evaluate": "limbeck.evaluation",
     "export": "limbeck.shipment",
+    "reason": "limbeck.plans.reasoning",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",
     "write": "limbeck.corpus",

@@ -1,4 +1,4 @@
-"""What a verifier is: it says of a solution whether it is right, by calculating or by running it, and what it is made of.
+"""What a verifier is: it says of a solution whether it is right, by calculating or running it, and what it is made of.
 
 The file `verifiers/NAME.py` holds one class; its name in a recipe is the file's name.
 """
@@ -49,13 +49,17 @@ class Verdict:
 
 @runtime_checkable
 class Verifier(Protocol):
-    """Says whether solutions are right. Without state, so that one may be asked about many at a time.
+    """Says whether solutions are right. Without state, so that one may be asked by several threads.
 
-    `reads` names the column of a problem that it needs, such as "answer".
+    `reads` names the column of a problem that it needs, such as "answer"; `at_once` is how many it may be asked at a
+    time.
     """
 
     name: ClassVar[str]
     reads: ClassVar[str]
+
+    @property
+    def at_once(self) -> int: ...
 
     def check(self, problem: Problem) -> str:
         """Why no solution of a problem can be verified; an empty text where one can."""
@@ -63,6 +67,10 @@ class Verifier(Protocol):
 
     def verify(self, solution: str, problem: Problem) -> Verdict:
         """Whether a solution is right; what cannot be read, or does not end, is wrong and never an error."""
+        ...
+
+    def known(self, problem: Problem) -> str:
+        """The answer of a problem in the usual form, as far as the data says it; else an empty text."""
         ...
 
     def parted(self, solution: str) -> tuple[str, str]:

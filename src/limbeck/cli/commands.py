@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from limbeck.cli import catalogue, examining, recording, runs, shipping, training, writing
+from limbeck.cli import catalogue, examining, reasoning, recording, runs, shipping, training, writing
 from limbeck.cli.screen import Screen
 from limbeck.errors import LimbeckError, StorageError
 
@@ -45,6 +45,7 @@ app.command(cls=_Command, rich_help_panel=_MAKE)(training.compare)
 app.command(cls=_Command, rich_help_panel=_MAKE)(recording.record)
 app.command(cls=_Command, rich_help_panel=_MAKE)(recording.merge)
 app.command(cls=_Command, rich_help_panel=_MAKE)(writing.write)
+app.command(cls=_Command, rich_help_panel=_MAKE)(reasoning.reason)
 app.command(cls=_Command, rich_help_panel=_MAKE)(examining.doctor)
 app.command(cls=_Command, rich_help_panel=_MAKE)(examining.layers)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)

@@ -7,6 +7,7 @@ https://arxiv.org/abs/2308.01825, section 3.2, rejection sampling; read: memory)
 """
 
 import re
+from dataclasses import dataclass
 from typing import ClassVar
 
 from limbeck.arithmetic import Quantity, equations, quantities
@@ -17,11 +18,17 @@ MARKER = "####"
 _MARKED = re.compile(r"####|\banswer(?: is|:)", re.IGNORECASE)
 
 
+@dataclass(frozen=True, repr=False)
 class Numbers:
     """Checks an answer that is a number, and the arithmetic that leads to it."""
 
     name: ClassVar[str] = "numbers"
     reads: ClassVar[str] = "answer"
+
+    @property
+    def at_once(self) -> int:
+        """See `Verifier`."""
+        return 1
 
     def __repr__(self) -> str:
         return spelled(self)
@@ -45,6 +52,10 @@ class Numbers:
         if wrong is not None:
             why = f"{why}{'; ' if why else ''}{wrong.text}: {wrong.why}"
         return Verdict(right, len(found), count, str(said), why)
+
+    def known(self, problem: Problem) -> str:
+        """See `Verifier`."""
+        return f"{MARKER} {_answer(problem.known[self.reads])}"
 
     def parted(self, solution: str) -> tuple[str, str]:
         """See `Verifier`; the answer is written `#### 72`."""
