@@ -40,7 +40,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer([f"{line['prompt']}{line['completion']}" for line in lines]).save_pretrained(str(folder / "reads"))
     (folder / "teacher.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    print(f"{len(lines)} solutions for the teacher; {TEACHER.problems - len(rows)} problems are asked as well and left out")
+    print(f"{len(lines)} solutions for the teacher; {TEACHER.problems - len(rows)} left out, which are asked as well")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     r"|(?P<space>[ \t]+)|(?P<other>.|\n)"
 )
 _SIGNS = {"×": "*", "·": "*", "÷": "/", "^": "**", "−": "-", "–": "-"}
-_SPOKEN = {"times": "*", "plus": "+", "minus": "-", "of": "*", "over": "/"}
+_SPOKEN = {"x": "*", "times": "*", "plus": "+", "minus": "-", "of": "*", "over": "/"}
 _ANNOTATION = re.compile(r"<<([^<>]*)>>")
 _BULLET = re.compile(r"^\s*[-*•–]\s+", re.MULTILINE)
 _CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
@@ -102,7 +102,7 @@ def quantities(text: str) -> list[Quantity]:
         over = [each.text for each in tokens[place + 1 : place + 3]]
         if over[:1] == ["/"] and len(over) == 2 and tokens[place + 2].kind == "number" and _value(over[1]):
             found.append(Quantity(value / _value(over[1]), tokens[place + 2].unit))
-        elif before == "/" and found and place > 1 and tokens[place - 2].kind == "number":
+        elif before == "/" and value and place > 1 and tokens[place - 2].kind == "number":
             continue  # it was the lower half
         else:
             found.append(Quantity(value, token.unit))
@@ -142,17 +142,17 @@ def _equations(text: str) -> Iterator[Equation]:
                 sides.append([])
             else:
                 sides[-1].append(token)
-        for left, right in pairwise(sides):
-            found = _equation(left, right)
+        for place, (left, right) in enumerate(pairwise(sides)):
+            found = _equation(left, right) if any(map(_calculates, sides[: place + 2])) else None
             if found is not None:
                 yield found
 
 
 def _equation(left: Sequence[_Token], right: Sequence[_Token]) -> Equation | None:
-    """Two sides; None where one is no expression, neither calculates, or one unit is turned into another."""
+    """Two sides; None where one is no expression, or one unit is turned into another."""
     ours, theirs = _expression(left), _expression(right)
     one, other = evaluated(ours), evaluated(theirs)
-    if one is None or other is None or max(map(_calculates, (left, right))) == 0:
+    if one is None or other is None:
         zero = any(re.search(r"/\s*0(?![\d.])", side) for side in (ours, theirs))
         return Equation(f"{ours} = {theirs}", False, "divides by zero") if zero and ours and theirs else None
     text = f"{ours} = {theirs}"
@@ -197,28 +197,25 @@ def _tokens(text: str) -> Iterator[_Token]:
     """Numbers with their units, signs, and whatever breaks a run; a unit that no sign follows breaks it behind."""
     found = [(match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text.replace("divided by", "÷"))]
     found = [pair for pair in found if pair[0] != "space"]
-    found = [("sign", "*") if _multiplies(found, place) else pair for place, pair in enumerate(found)]
+    found = [_sign(found, place) or pair for place, pair in enumerate(found)]
     place = 0
     while place < len(found):
         kind, said = found[place]
         place += 1
         if kind == "sign":
             yield _Token("sign", _SIGNS.get(said, said))
-        elif kind == "word" and said.lower() in _SPOKEN:
-            yield _Token("sign", _SPOKEN[said.lower()])
         elif kind == "number":
             unit = next((name for sign, name in _CURRENCIES.items() if said.startswith(sign)), "")
             word, after = [*found[place : place + 2], ("end", ""), ("end", "")][:2]
             number = said.strip("$€£¥ ")
-            if word[0] != "word" or word[1].lower() in _SPOKEN:
+            if word[0] != "word":
                 yield _Token("number", number, unit)
                 continue
             place += 1
             if len(word[1]) == 1 and word[1] not in _UNIT_LETTERS:
                 yield _Token("other", word[1])
             else:
-                spoken = after[0] == "word" and after[1].lower() in _SPOKEN and after[1].lower() != "of"
-                follows = spoken or (after[0] == "sign" and after[1] != "(")
+                follows = after[0] == "sign" and after[1] != "("
                 # Of several words nobody knows which one is the unit.
                 sure = follows or after[0] in ("other", "end")
                 yield _Token("number", number, unit or (_singular(word[1]) if sure else ""))
@@ -228,12 +225,14 @@ def _tokens(text: str) -> Iterator[_Token]:
             yield _Token("other", said)
 
 
-def _multiplies(found: Sequence[tuple[str, str]], place: int) -> bool:
-    """Whether the letter x at a place stands between two numbers."""
-    if found[place][1] not in ("x", "X") or not 0 < place < len(found) - 1:
-        return False
+def _sign(found: Sequence[tuple[str, str]], place: int) -> tuple[str, str] | None:
+    """The sign for which a word between two numbers stands; a unit may stand between, but not before `of`."""
+    said = _SPOKEN.get(found[place][1].lower())
+    if said is None or not 0 < place < len(found) - 1:
+        return None
     before, after = found[place - 1], found[place + 1]
-    return (before[0] in ("number", "word") or before[1] == ")") and (after[0] == "number" or after[1] == "(")
+    stands = before[0] == "number" or before[1] == ")" or (before[0] == "word" and found[place][1].lower() != "of")
+    return ("sign", said) if stands and (after[0] == "number" or after[1] == "(") else None
 
 
 def _singular(word: str) -> str:

@@ -1,1 +1,1 @@
-"""Running code that nobody has read: in a process of its own, without files, network, other processes or much memory."""
+"""Running code that nobody has read: in a process of its own, without files, network, processes or much memory."""

@@ -39,7 +39,7 @@ class Outcome:
         return 0 < self.total == self.passed and not self.why
 
 
-def tested(code: str, tests: str, *, seconds: float, megabytes: int) -> Outcome:
+def confined(code: str, tests: str, *, seconds: float, megabytes: int) -> Outcome:
     """Runs code that nobody has read, and tests that call its functions.
 
     The code gets no file, no network, no other process and no more than its memory and time. The tests are trusted as

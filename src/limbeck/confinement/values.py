@@ -1,11 +1,25 @@
 """Plain values as JSON and back, exactly: what crosses the wall between tests and the code they test.
 
-Only the types themselves cross, none of their subclasses: an object that claims to be equal to everything stays outside.
+Only the types themselves cross, none of their subclasses: an object that claims to equal everything stays outside.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 _MOST = 100_000
+_SINGLE: dict[type, Callable[[Any], Any]] = {
+    float: float.hex,
+    complex: lambda value: [value.real.hex(), value.imag.hex()],
+    bytes: bytes.hex,
+    range: lambda value: [value.start, value.stop, value.step],
+}
+_KINDS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "iterator": iter,
+}
 
 
 class NotPlain(TypeError):
@@ -25,16 +39,10 @@ def packed(value: Any, depth: int = 0) -> Any:
         raise NotPlain("a value that is nested too deeply")
     if value is None or kind in (bool, int, str):
         return value
-    if kind is float:
-        return {"float": value.hex()}
-    if kind is complex:
-        return {"complex": [value.real.hex(), value.imag.hex()]}
-    if kind is bytes:
-        return {"bytes": value.hex()}
+    if kind in _SINGLE:
+        return {kind.__name__: _SINGLE[kind](value)}
     if kind in (list, tuple, set, frozenset):
         return {kind.__name__: [packed(each, depth + 1) for each in value]}
-    if kind is range:
-        return {"range": [value.start, value.stop, value.step]}
     if kind is dict:
         return {"dict": [[packed(key, depth + 1), packed(held, depth + 1)] for key, held in value.items()]}
     if hasattr(kind, "__next__"):
@@ -63,4 +71,4 @@ def unpacked(said: Any) -> Any:
     if kind == "dict":
         return {unpacked(key): unpacked(value) for key, value in held}
     found = [unpacked(each) for each in held]
-    return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "iterator": iter}[kind](found)
+    return _KINDS[kind](found)

@@ -3,9 +3,9 @@
 Started as `python -S -s -P warden.py FOLDER`; it reads one JSON object from its standard input and answers with one. It
 knows the standard library and the two files beside it alone, which it loads from FOLDER.
 
-The code never meets the tests: these run here and call proxies of the code's functions, each call a line of JSON to the
-other process and an answer back. What comes back is plain values, compared here. So no marker is there to print, no exit
-status to forge, and no object to claim equality.
+The code never meets the tests: these run here and call proxies of the code's functions, each call a line of JSON to
+the other process and an answer back. What comes back is plain values, compared here. So no marker is there to print, no
+exit status to forge, and no object to claim equality.
 """
 
 import ast
@@ -31,7 +31,17 @@ MODULES = (
     "types typing unicodedata"
 ).split()
 _LONGEST_LINE = 8_000_000
-_FORBIDDEN = ("open", "os.", "shutil.", "subprocess.", "socket.", "ctypes.", "mmap.", "signal.pthread", "sys.addaudithook")
+_FORBIDDEN = (
+    "open",
+    "os.",
+    "shutil.",
+    "subprocess.",
+    "socket.",
+    "ctypes.",
+    "mmap.",
+    "signal.pthread",
+    "sys.addaudithook",
+)
 _NEW_USER, _NEW_NET, _NEW_IPC = 0x10000000, 0x40000000, 0x08000000
 _SET_DUMPABLE, _DEATH_SIGNAL = 4, 1
 _NOBODY = 65534
@@ -151,14 +161,21 @@ class Link:
             for mine, theirs in zip(arguments, unpack(said.get("arguments", {"list": []})), strict=False):
                 _changed(mine, theirs)
             if "error" in said:
-                kind = getattr(builtins, str(said["error"]), None)
-                known = isinstance(kind, type) and issubclass(kind, Exception)
-                raise (kind if known else RuntimeError)(str(said["text"])[:500])
+                raise _raised(str(said["error"]), str(said["text"])[:500])
             return unpack(said["value"])
         except (KeyError, AttributeError) as error:
             if "error" in said:
                 raise
             raise Gone("the code broke its line to the tests") from error
+
+
+def _raised(name: str, text: str) -> Exception:
+    """The error of that name that everybody knows, or another one."""
+    kind: Any = getattr(builtins, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        with contextlib.suppress(TypeError):  # such as UnicodeDecodeError, which takes more
+            return kind(text)
+    return RuntimeError(f"{name}: {text}")
 
 
 def _changed(mine: Any, theirs: Any) -> None:
@@ -176,7 +193,7 @@ def _judged(tests: str, names: Any, link: Link) -> tuple[int, int, str]:
     space: dict[str, Any] = {"__name__": "tests"}
     for name in names if isinstance(names, list) else []:
         # What everybody has stays what it is, or code could bring an `all` or `abs` of its own.
-        if isinstance(name, str) and name.isidentifier() and not hasattr(builtins, name):
+        if isinstance(name, str) and name.isidentifier() and name[0] != "_" and not hasattr(builtins, name):
             space[name] = _proxy(name, link)
     passed = total = 0
     why = ""

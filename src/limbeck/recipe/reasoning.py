@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from limbeck.recipe import spellings
-from limbeck.recipe.data import Strict
+from limbeck.recipe.data import Columns, DataSpec, Strict
 
 PLACE = "{question}"
 
@@ -63,3 +63,30 @@ class Reasoning(Strict):
                 f"{self.samples} samples at temperature 0 are all the same", "temperature above 0, or samples: 1"
             )
         return self
+
+    def check_beside(self, task: str, data: DataSpec, teachers: int, planned: bool) -> None:
+        """Problems are divided before they become documents, and who writes solutions is one.
+
+        Args:
+            task: The recipe's.
+            data: Likewise.
+            teachers: How many there are.
+            planned: Whether the recipe is a chain or a comparison.
+
+        Raises:
+            PydanticCustomError: When the recipe says what does not go together.
+        """
+        for wrong, happened, remedy in (
+            (planned, "this is a plan of its own", "delete chain and compare"),
+            (task != "language" or data.tokens is None, "solutions are texts", "task: language, and data.tokens"),
+            (teachers > 1, "several teachers write no text together", "one teacher"),
+            (data.columns != Columns(), "data.columns is said", "name columns in reason: question, answer, solution"),
+            (
+                not teachers and not self.solution,
+                "nobody says solutions",
+                "set teacher, or name the column of written ones: reason: {solution: NAME}",
+            ),
+            (not teachers and self.rounds > 1, "written solutions are there once", "rounds: 1, or a teacher"),
+        ):
+            if wrong:
+                raise spellings.wrong(f"reason: {happened}", "", remedy, key="reason")

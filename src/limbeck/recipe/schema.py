@@ -157,7 +157,8 @@ class Recipe(Strict):
                 "keep says how recorded answers are kept, and nothing is recorded", "", "record: auto", key="keep"
             )
         self._check_own_text()
-        self._check_reason()
+        if self.reason is not None:
+            self.reason.check_beside(self.task, self.data, len(self.teacher), bool(self.chain or self.compare))
         names = [link_name(link, index, self.student) for index, link in enumerate(self.chain)]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
             raise spellings.wrong(
@@ -176,28 +177,6 @@ class Recipe(Strict):
         ):
             if wrong and self.training.own_text is not None:
                 raise spellings.wrong(f"training.own_text: {happened}", "", remedy, key="training")
-
-    def _check_reason(self) -> None:
-        """Problems are divided before they become documents, and who writes solutions is one."""
-        data = self.data
-        for wrong, happened, remedy in (
-            (self.chain or self.compare, "this is a plan of its own", "delete chain and compare"),
-            (self.task != "language" or data.tokens is None, "solutions are texts", "task: language, data.tokens"),
-            (len(self.teacher) > 1, "several teachers write no text together", "one teacher"),
-            (data.columns != Columns(), "data.columns is said", "name columns in reason: question, answer, solution"),
-            (
-                self.reason and not self.teacher and not self.reason.solution,
-                "nobody says solutions",
-                "set teacher, or name their column: reason: {solution: NAME}",
-            ),
-            (
-                self.reason and not self.teacher and self.reason.rounds > 1,
-                "written solutions are there once",
-                "rounds: 1, or a teacher",
-            ),
-        ):
-            if wrong and self.reason is not None:
-                raise spellings.wrong(f"reason: {happened}", "", remedy, key="reason")
 
     @classmethod
     def make(cls, **values: Any) -> "Recipe":

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from limbeck.confinement.jail import tested
+from limbeck.confinement.jail import confined
 from limbeck.errors import RecipeError
 from limbeck.notation import spelled
 from limbeck.verification import Problem, Verdict
@@ -59,7 +59,7 @@ class Python:
     def verify(self, solution: str, problem: Problem) -> Verdict:
         """See `Verifier`; a step is a test."""
         code = self.parted(solution)[1]
-        found = tested(code, problem.known[self.reads], seconds=self.seconds, megabytes=self.megabytes)
+        found = confined(code, problem.known[self.reads], seconds=self.seconds, megabytes=self.megabytes)
         return Verdict(found.right, found.total, found.passed, f"{found.passed} of {found.total} tests", found.why)
 
     def known(self, problem: Problem) -> str:
