@@ -1,9 +1,9 @@
-"""What recipes/reasoning-teacher.yaml and recipes/reasoning.yaml need: a tokenizer, and the teacher's texts.
+"""What recipes/reasoning-teacher.yaml and recipes/reasoning.yaml need: a tokenizer, texts for the teacher, problems.
 
 python recipes/reasoning.py runs/reasoning-text
 
-A token is a character. The teacher learns from the generator's own written solutions to problems of another seed; a
-question that recipes/reasoning.yaml asks as well is left out, so that neither teacher nor student has seen it solved.
+A token is a character. The teacher learns from the generator's own written solutions; the problems of the recipe are
+others, so that neither teacher nor student has seen one of them solved.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerFast
 from limbeck.data.problems.arithmetic import Arithmetic
 
 END = "<|end|>"
-# recipes/reasoning.yaml names the first of these.
-STUDENT, TEACHER = Arithmetic(5000, 2, 5, 50, seed=0), Arithmetic(20000, 2, 5, 50, seed=1)
+TEACHER, PROBLEMS = Arithmetic(20000, 2, 5, 50, seed=1), Arithmetic(2000, 3, 4, 20, seed=0)
+# Kept from the teacher as well, for problems that are longer and larger.
+HARDER = Arithmetic(5000, 2, 5, 50, seed=0)
 
 
 def tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -30,17 +31,20 @@ def tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def main() -> None:
-    """Writes `reads` (the tokenizer) and `teacher.jsonl` (prompts with written solutions) into a folder."""
+    """Writes `reads` (the tokenizer), `teacher.jsonl` (prompts with solutions) and `problems.jsonl` into a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    asked = {row["question"] for row in STUDENT.rows()}
-    rows = [row for row in TEACHER.rows() if row["question"] not in asked]
+    harder = {row["question"] for row in HARDER.rows()}
+    rows = [row for row in TEACHER.rows() if row["question"] not in harder]
+    shown = {row["question"] for row in rows}
+    others = [row for row in PROBLEMS.rows() if row["question"] not in shown]
     lines = [{"prompt": f"{row['question']}\n", "completion": row["solution"]} for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer([f"{line['prompt']}{line['completion']}" for line in lines]).save_pretrained(str(folder / "reads"))
-    (folder / "teacher.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-    print(f"{len(lines)} solutions for the teacher; {TEACHER.problems - len(rows)} left out, which are asked as well")
+    for name, said in (("teacher", lines), ("problems", others)):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in said), encoding="utf-8")
+    print(f"{len(lines)} solutions for the teacher, {len(others)} other problems")
 
 
 if __name__ == "__main__":
