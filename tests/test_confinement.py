@@ -1,4 +1,4 @@
-"""Code that nobody has read: it is held to its limits, reaches nothing, and cannot pass its tests but by passing them."""
+"""Code that nobody has read: it is held to its limits, reaches nothing, and passes its tests by passing them alone."""
 
 import ast
 import os
@@ -180,7 +180,8 @@ def test_the_kernel_refuses_without_any_help_of_python(attempt: str) -> None:
         f"spec = importlib.util.spec_from_file_location('s', {syscalls.__file__!r})\n"
         "s = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(s)\n"
         "if not s.restrict(): print('no filter'); os._exit(0)\n"
-        f"try:\n    {attempt}\nexcept (PermissionError, RuntimeError): print('refused')\nsys.stdout.flush()\nos._exit(0)"
+        f"try:\n    {attempt}\nexcept (PermissionError, RuntimeError): print('refused')\n"
+        "sys.stdout.flush()\nos._exit(0)"
     )
     done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True)
     if "no filter" in done.stdout:

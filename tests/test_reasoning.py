@@ -404,7 +404,11 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "problems misspelt": ({"data": {"source": "arithmetic(problem=3)"}}, 2, "no argument 'problem'"),
     "nothing but held-out problems": ({"data": {"test": 60}}, 3, "take 66 of 60"),
     "a teacher that is none": ({"teacher": "nobody"}, 4, "writes no texts"),
-    "nothing that is right": ({"reason": {"solution": "question"}}, 3, "no solution of any training problem is right"),
+    "nothing that is right": (
+        {"reason": {"solution": "wrong"}, "data": {"source": "wrong.jsonl"}},
+        3,
+        "no solution of any training problem is right",
+    ),
 }
 
 
@@ -416,6 +420,8 @@ def test_bad_input_stops_before_training(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "words.jsonl").write_text('{"question": "Who are you?", "solution": "I"}\n' * 30)
+    wrong = [{"question": f"What is {n} + 1?", "answer": n + 1, "wrong": f"#### {n}"} for n in range(40)]
+    (tmp_path / "wrong.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in wrong))
     made = said(tmp_path, **changes)
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(made))
     with pytest.raises(SystemExit) as left:
