@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from limbeck.model import Model as Model
     from limbeck.plans.chain import chain as chain
     from limbeck.plans.comparison import compare as compare
+    from limbeck.plans.reasoning import reason as reason
     from limbeck.recorder import record as record
     from limbeck.reporting.html import report as report
     from limbeck.run import Run as Run
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "export",
     "prove_local",
+    "reason",
     "record",
     "report",
     "tune",
@@ -66,6 +68,7 @@ _HOMES = {
     "evaluate": "limbeck.evaluation",
     "export": "limbeck.shipment",
     "prove_local": "limbeck.locality.proof",
+    "reason": "limbeck.plans.reasoning",
     "record": "limbeck.recorder",
     "report": "limbeck.reporting.html",
     "tune": "limbeck.tuning.thresholds",

@@ -11,7 +11,6 @@ was cut at its longest lies in a file beside it, because a student would learn t
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from limbeck.languages.generation import Sampling
 from limbeck.languages.writing import Prompt, Writer, Written
 from limbeck.servers.correspondence import Spent
 from limbeck.servers.writer import ServerWriter
-from limbeck.storage import guarded, sole_writer, write_text
+from limbeck.storage import append_lines, sole_writer, whole_lines, write_text
 
 # Prompts between two looks at the disk.
 _AT_ONCE = 64
@@ -148,8 +147,8 @@ class _Work:
                 for number, text in enumerate(written):
                     if (place, number) not in done:
                         lines[text.finished].append(_line(self.prompts[place], text, place, number))
-            _append(cut, lines[False])
-            _append(self.path, lines[True])
+            append_lines(cut, lines[False])
+            append_lines(self.path, lines[True])
             self.finished += len(lines[True])
             self.cut += len(lines[False])
             progress(whole - len(missing) + start + len(some), whole)
@@ -162,28 +161,15 @@ def _line(prompt: Prompt, text: Written, place: int, number: int) -> str:
         said = {"prompt": prompt, "completion": text.text}
     else:
         said = {"messages": [*map(dict, prompt), {"role": "assistant", "content": text.text}]}
-    return json.dumps({**said, "number": place, "sample": number, "tokens": text.tokens}, ensure_ascii=False)
+    return json.dumps(
+        {**said, "number": place, "sample": number, "tokens": text.tokens, "asked": text.asked}, ensure_ascii=False
+    )
 
 
 def _kept(path: Path) -> set[tuple[int, int]]:
     """The (prompt, sample) of each line of a file; a torn last line is cut off."""
-    if not path.is_file():
-        return set()
-    with guarded(path), open(path, "rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        file.truncate(whole)
-    found = [json.loads(line) for line in content[:whole].splitlines()]
+    found = [json.loads(line) for line in whole_lines(path)]
     return {(each["number"], each["sample"]) for each in found}
-
-
-def _append(path: Path, lines: Sequence[str]) -> None:
-    if lines:
-        content = "".join(f"{line}\n" for line in lines).encode()
-        with guarded(path, len(content)), open(path, "ab") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _begin(path: Path, provenance: dict[str, Any]) -> None:

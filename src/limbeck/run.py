@@ -155,6 +155,7 @@ def generate_run(
     temperature: float = 0.0,
     nucleus: float = 1.0,
     seed: int = 0,
+    student: Model | None = None,
 ) -> list[Mapping[str, object]]:
     """What the student of a run on text goes on with, up to the token with which its documents end.
 
@@ -165,6 +166,7 @@ def generate_run(
         temperature: Of the draws; 0 takes the likeliest token each time.
         nucleus: Only the likeliest tokens that together have this share of the probability are drawn from.
         seed: Of the draws; the same seed, prompts and machine give the same texts.
+        student: Another of the run's models, such as `run.student(seed=1)`; None takes the one that did best.
 
     Raises:
         DataError: When the run's data was no text, or a prompt cannot be read.
@@ -173,7 +175,7 @@ def generate_run(
     Returns:
         For each prompt `text`, how many `tokens` it has, and whether it `ended` by itself.
     """
-    said, network = run.recipe().data.tokens, run.student().network
+    said, network = run.recipe().data.tokens, (student or run.student()).network
     if said is None or not isinstance(network, LanguageNetwork):
         raise DataError(
             f"the student of {run.folder} does not speak: its data was no text",

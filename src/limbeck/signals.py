@@ -32,7 +32,8 @@ class Batch:
 
     `inputs` are raw: each `Model` applies its own transform. `mask` counts positions (True counts); `known` marks the
     positions whose label is known, so that unlabelled rows still carry soft targets. `ids` and `views` key the
-    recording: a row's id is its place in the data, its view the number of its augmentation.
+    recording: a row's id is its place in the data, its view the number of its augmentation. `rationale` marks the
+    positions of a text whose label belongs to the steps before an answer; None where the data does not tell them apart.
     """
 
     inputs: Shaped[Tensor, "rows ..."]
@@ -43,6 +44,7 @@ class Batch:
     views: Int[Tensor, " rows"]
     task: Task
     partner: Partner | None = None
+    rationale: Bool[Tensor, "*rows"] | None = None
 
     @classmethod
     def of(cls, inputs: Tensor, labels: Tensor | None, task: Task, *, ids: Tensor | None = None) -> "Batch":
@@ -107,6 +109,7 @@ class Batch:
             ids=self.ids[index],
             views=self.views[index],
             partner=None if self.partner is None else self.partner.rows(index),
+            rationale=None if self.rationale is None else self.rationale[index],
         )
 
     def positions(self, places: tuple[Tensor, ...]) -> "Batch":
@@ -128,6 +131,7 @@ class Batch:
             ids=self.ids[rows],
             views=self.views[rows],
             partner=partner,
+            rationale=None if self.rationale is None else self.rationale[places],
         )
 
     def to(self, device: torch.device) -> "Batch":
@@ -146,6 +150,7 @@ class Batch:
             ids=self.ids.to(device),
             views=self.views.to(device),
             partner=partner,
+            rationale=None if self.rationale is None else self.rationale.to(device),
         )
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -108,6 +108,35 @@ def sole_writer(folder: Path, lock: str = LOCK, what: str = "") -> Iterator[None
         with suppress(OSError):  # the first that is not empty
             for place in made:
                 place.rmdir()
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that is appended to; a last one that was torn is cut off. None where there is no file.
+
+    Raises:
+        StorageError: When it cannot be read or cut.
+    """
+    if not path.is_file():
+        return []
+    with guarded(path), open(path, "rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        file.truncate(whole)
+    return content[:whole].splitlines()
+
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """Appends lines to a file, which is made where it is missing, and forces them to the disk.
+
+    Raises:
+        StorageError: When the disk is full or cannot be written.
+    """
+    if lines:
+        content = "".join(f"{line}\n" for line in lines).encode()
+        with guarded(path, len(content)), open(path, "ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def leftover(path: Path) -> bool:

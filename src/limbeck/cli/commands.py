@@ -12,6 +12,7 @@ from limbeck.cli import (
     catalogue,
     examining,
     locality,
+    reasoning,
     recording,
     runs,
     serving,
@@ -58,6 +59,7 @@ app.command(cls=_Command, rich_help_panel=_MAKE)(training.compare)
 app.command(cls=_Command, rich_help_panel=_MAKE)(recording.record)
 app.command(cls=_Command, rich_help_panel=_MAKE)(recording.merge)
 app.command(cls=_Command, rich_help_panel=_MAKE)(writing.write)
+app.command(cls=_Command, rich_help_panel=_MAKE)(reasoning.reason)
 app.command(cls=_Command, rich_help_panel=_MAKE)(examining.doctor)
 app.command(cls=_Command, rich_help_panel=_MAKE)(examining.layers)
 app.command(cls=_Command, rich_help_panel=_ASK)(runs.evaluate)

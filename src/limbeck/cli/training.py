@@ -37,7 +37,7 @@ def demo(
     recipe = Recipe.parse(text, source="demo.yaml", overrides=changes or [])
     usual = recipe.folder
     recipe = recipe.replace(to=to or (usual if resume else _free(usual)))
-    again = _again("demo", to or (recipe.folder if recipe.folder != usual else None), changes)
+    again = command_of("demo", to or (recipe.folder if recipe.folder != usual else None), changes)
     runs = _run_chain(recipe, resume, screen, again)
     _end(runs, recipe.folder, screen, only_last=True)
     student, fewer = runs[-1].folder, _free(recipe.folder)
@@ -68,13 +68,13 @@ def distill(
     from limbeck.errors import RecipeError
 
     screen = Screen.of(context)
-    read = _read(recipe, changes, to)
-    for plan in ("compare", "chain"):
+    read = recipe_of(recipe, changes, to)
+    for plan in ("compare", "chain", "reason"):
         if getattr(read, plan):
             raise RecipeError(f"{recipe} has the key {plan}", remedy=f"limbeck {plan} {recipe}")
     from limbeck.distillation import run_recipe
 
-    again = _again(f"distill {quote(str(recipe))}", to, changes)
+    again = command_of(f"distill {quote(str(recipe))}", to, changes)
     with stoppable(screen, again) as progress:
         run = run_recipe(read, resume=resume, progress=progress, resume_command=again)
     _end([run], run.folder, screen)
@@ -94,12 +94,12 @@ def chain(
     from limbeck.errors import RecipeError
 
     screen = Screen.of(context)
-    read = _read(recipe, changes, to)
+    read = recipe_of(recipe, changes, to)
     if read.compare is not None:
         raise RecipeError(f"{recipe} has the key compare", remedy=f"limbeck compare {recipe}")
     if not read.chain:
         raise RecipeError(f"{recipe} has no chain", expected="a list under chain", remedy=f"limbeck distill {recipe}")
-    again = _again(f"chain {quote(str(recipe))}", to, changes)
+    again = command_of(f"chain {quote(str(recipe))}", to, changes)
     _end(_run_chain(read, resume, screen, again), read.folder, screen)
 
 
@@ -119,9 +119,9 @@ def compare(
     from limbeck.training.engine import main_process
 
     screen = Screen.of(context)
-    read = _read(recipe, changes, to)
+    read = recipe_of(recipe, changes, to)
     typed = f"compare {quote(str(recipe))}"
-    again = _again(typed, to, changes)
+    again = command_of(typed, to, changes)
     with stoppable(screen, again) as progress:
         found = held_against_each_other(
             read, resume=resume, workers=workers, progress=progress, resume_command=again, command=f"limbeck {typed}"
@@ -134,7 +134,8 @@ def compare(
     )
 
 
-def _read(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe":
+def recipe_of(path: Path, changes: Sequence[str] | None, to: Path | None) -> "Recipe":
+    """The recipe in a file, with what the command line changes of it."""
     from limbeck.recipe import Recipe
 
     recipe = Recipe.read(path, changes or [])
@@ -148,7 +149,7 @@ def _run_chain(recipe: "Recipe", resume: bool, screen: Screen, again: str) -> "l
         return run_chain(recipe, resume=resume, progress=progress, resume_command=again)
 
 
-def _again(verb: str, to: Path | None, changes: Sequence[str] | None) -> str:
+def command_of(verb: str, to: Path | None, changes: Sequence[str] | None) -> str:
     """What to type to go on after an interruption: what was typed, and --resume."""
     place = "" if to is None else f" --to {quote(str(to))}"
     return f"limbeck {verb}{place}{''.join(f' --set {quote(change)}' for change in changes or [])} --resume"

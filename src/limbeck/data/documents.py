@@ -1,7 +1,8 @@
 """Documents as tokens, kept once one after the other, and rows that are put together from them when they are asked for.
 
 A token that is learnt where it is the next one is kept as its number, one that is only read as the complement of it
-(-1 - number), so that what is learnt needs no place of its own. Documents are divided into splits before rows are made
+(-1 - number), so that what is learnt needs no place of its own. A learnt token of the rationale, the steps before an
+answer, has `RATIONALE` added to its number. Documents are divided into splits before rows are made
 of them. A row has the shape (2, length): the tokens, and beside each the number of its document in the row, from 1; 0
 is padding, whatever the number of the padding token.
 """
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from limbeck.data.encoding import RATIONALE
 from limbeck.data.inputs import Inputs
 from limbeck.data.labels.parts import UNLABELLED
 from limbeck.data.packing import Ints, alone, pieces, shared
@@ -109,7 +111,7 @@ class PackedInputs:
     def take(self, positions: Int[Tensor, " taken"]) -> Int[Tensor, "taken 2 length"]:
         """The rows at these positions: tokens, and the numbers of their documents."""
         kept, number = self._laid(positions.numpy())
-        return torch.from_numpy(np.stack([np.where(kept < 0, ~kept, kept), number], axis=1))
+        return torch.from_numpy(np.stack([np.where(kept < 0, ~kept, kept % RATIONALE), number], axis=1))
 
     def select(self, positions: Int[Tensor, " taken"]) -> "PackedInputs":
         """The rows at these positions, over the same tokens."""
@@ -118,13 +120,22 @@ class PackedInputs:
 
     def labels(self) -> Int[Tensor, "rows length"]:
         """The next token of the same document at each position, -1 where there is none, or none that is learnt."""
+        found = self._following()
+        return torch.from_numpy(np.where(found < 0, found, found % RATIONALE))
+
+    def rationale(self) -> Bool[Tensor, "rows length"]:
+        """Where the token that `labels` holds belongs to the rationale."""
+        return torch.from_numpy(self._following() >= RATIONALE)
+
+    def _following(self) -> npt.NDArray[np.int32]:
+        """The next token of the same document as it is kept, where it is learnt."""
         found = np.full((len(self.first), self.length), UNLABELLED, dtype=np.int32)
         for start in range(0, len(found), _ROWS_AT_ONCE):
             block = found[start : start + _ROWS_AT_ONCE]
             kept, number = self._laid(np.arange(start, start + len(block)))
             following = (number[:, 1:] == number[:, :-1]) & (number[:, 1:] > 0) & (kept[:, 1:] >= 0)
             block[:, :-1][following] = kept[:, 1:][following]
-        return torch.from_numpy(found)
+        return found
 
     def _laid(self, rows: Ints) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Kept tokens and documents' numbers of rows, both of shape (rows, length)."""

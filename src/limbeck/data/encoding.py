@@ -1,7 +1,8 @@
 """From text to tokens, with those marked that are learnt: plain documents, and prompts with their completions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +16,9 @@ Numbers = list[int]
 Learn: TypeAlias = Literal["all", "completions"]
 """Which tokens are learnt."""
 
+RATIONALE = 1 << 24
+"""Added to the number of a learnt token of the rationale where it is kept; no vocabulary is as large."""
+
 # What the tokenizer is handed at once: what it says of a token takes a hundred bytes.
 _CHARACTERS = 1_000_000
 
@@ -26,20 +30,24 @@ class Encoded:
     Args:
         tokens: Numbers of the vocabulary.
         learnt: Stretches of the tokens, from one place up to, not including, another.
+        rationale: The stretch of them that holds the steps before an answer.
     """
 
     tokens: Numbers
     learnt: Sequence[tuple[int, int]] = ()
+    rationale: tuple[int, int] = (0, 0)
 
     def all(self) -> "Encoded":
         """The same tokens, every one of them learnt."""
         return Encoded(self.tokens, [(0, len(self.tokens))])
 
     def kept(self, most: int | None = None) -> npt.NDArray[np.int32]:
-        """The first tokens, at most so many: those that are learnt as they are, the others as complements."""
+        """The first tokens, at most so many, as `limbeck.data.documents` keeps them."""
         found = ~np.array(self.tokens[:most], dtype=np.int32)
         for first, after in self.learnt:
             found[first:after] = ~found[first:after]
+        steps = found[slice(*self.rationale)]
+        steps[steps >= 0] += RATIONALE
         return found
 
 
@@ -108,6 +116,32 @@ def plain(tokenizer: Any, texts: Sequence[str], ends: Ends) -> Iterator[Encoded]
         yield Encoded(whole).all()
 
 
+def reasoned(
+    tokenizer: Any,
+    prompts: Sequence[str],
+    rationales: Sequence[str],
+    answers: Sequence[str],
+    ends: Ends,
+    learn: Learn,
+) -> Iterator[Encoded]:
+    """Prompts with completions that are steps and then an answer, either of which may be empty.
+
+    The tokens are those of `completed`. One that runs across the boundary belongs to the answer, and so does the end,
+    unless there is no answer.
+    """
+    whole = [steps + answer for steps, answer in zip(rationales, answers, strict=True)]
+    alone = [prompt + steps for prompt, steps in zip(prompts, rationales, strict=True)]
+    documents = completed(tokenizer, prompts, whole, ends, learn)
+    both = zip(encoded(tokenizer, prompts), encoded(tokenizer, alone), strict=True)
+    for document, (prompt, found), steps, answer in zip(documents, both, rationales, answers, strict=True):
+        first = len(ends.before(prompt))
+        after = len(document.tokens)
+        if answer:
+            same = zip(document.tokens[first:], _rest(tokenizer, prompt, found, steps), strict=False)
+            after = first + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], same))
+        yield replace(document, rationale=(first, after))
+
+
 def completed(
     tokenizer: Any, prompts: Sequence[str], completions: Sequence[str], ends: Ends, learn: Learn
 ) -> Iterator[Encoded]:
@@ -120,8 +154,12 @@ def completed(
     for prompt, whole, completion in zip(
         encoded(tokenizer, prompts), encoded(tokenizer, both), completions, strict=True
     ):
-        follows = whole[: len(prompt)] == prompt and len(whole) > len(prompt)
-        rest = whole[len(prompt) :] if follows else next(encoded(tokenizer, [completion]))
         head = ends.before(prompt)
-        tokens = ends.after([*head, *rest])
+        tokens = ends.after([*head, *_rest(tokenizer, prompt, whole, completion)])
         yield Encoded(tokens, [(0 if learn == "all" else len(head), len(tokens))])
+
+
+def _rest(tokenizer: Any, prompt: Numbers, whole: Numbers, completion: str) -> Numbers:
+    """The tokens of a completion as they follow those of its prompt, or by itself where one runs across."""
+    follows = whole[: len(prompt)] == prompt and len(whole) > len(prompt)
+    return whole[len(prompt) :] if follows else next(encoded(tokenizer, [completion]))

@@ -70,9 +70,11 @@ def in_order(rows: Rows, task: Task, *, batch_size: int) -> Iterator[Batch]:
 
 def _batch(rows: Rows, places: Tensor, task: Task, view: int, augment: Augmentation | None, augment_seed: int) -> Batch:
     partner: Partner | None = None
+    rationale: Tensor | None = None
     if augment is None:
         piece = rows.take(places)
-        inputs, labels, known, ids = piece.inputs, piece.labels, piece.known, piece.ids
+        inputs, labels, known, ids, rationale = piece.inputs, piece.labels, piece.known, piece.ids, piece.rationale
     else:
         inputs, labels, known, ids, partner = augment.apply(rows, places, view, augment_seed)
-    return Batch(inputs, labels, counted(known, task.labels), known, ids, torch.full_like(ids, view), task, partner)
+    mask, views = counted(known, task.labels), torch.full_like(ids, view)
+    return Batch(inputs, labels, mask, known, ids, views, task, partner, rationale)

@@ -20,6 +20,7 @@ class Piece:
     labels: Shaped[Tensor, "rows ..."] | None
     known: Bool[Tensor, "rows ..."]
     ids: Int[Tensor, " rows"]
+    rationale: Bool[Tensor, "rows ..."] | None = None
 
 
 @runtime_checkable
@@ -71,6 +72,7 @@ class TensorRows:
         known: Which labels may be seen, for each row or for each of its steps.
         ids: The rows' places in the data set.
         groups: Number of the group (person, patient, machine) each row comes from; None where it is not known.
+        rationale: Of texts, which labels belong to the steps before an answer; None where the data does not tell.
     """
 
     inputs: Shaped[Tensor, "rows ..."] | Inputs
@@ -78,6 +80,7 @@ class TensorRows:
     known: Bool[Tensor, "rows ..."]
     ids: Int[Tensor, " rows"]
     groups: Int[Tensor, " rows"] | None = None
+    rationale: Bool[Tensor, "rows ..."] | None = None
 
     @classmethod
     def of(cls, inputs: Shaped[Tensor, "rows ..."], labels: Int[Tensor, " rows"] | None = None) -> "TensorRows":
@@ -87,9 +90,9 @@ class TensorRows:
         return cls(inputs, labels, known, torch.arange(count, device=inputs.device))
 
     def __post_init__(self) -> None:
-        rest = (self.labels, self.known, self.ids, self.groups)
+        rest = (self.labels, self.known, self.ids, self.groups, self.rationale)
         lengths = {self.inputs.shape[0], *(len(tensor) for tensor in rest if tensor is not None)}
-        assert len(lengths) == 1, f"inputs, labels, known, ids and groups differ in length: {sorted(lengths)}"
+        assert len(lengths) == 1, f"inputs and what stands beside them differ in length: {sorted(lengths)}"
 
     def __len__(self) -> int:
         return int(self.inputs.shape[0])
@@ -105,7 +108,8 @@ class TensorRows:
         labels = None if self.labels is None else self.labels.index_select(0, at)
         if labels is not None and labels.dtype == torch.int32:
             labels = labels.long()  # kept in half the memory; torch indexes with int64
-        return Piece(inputs, labels, self.known.index_select(0, at), self.ids.index_select(0, at))
+        steps = None if self.rationale is None else self.rationale.index_select(0, at)
+        return Piece(inputs, labels, self.known.index_select(0, at), self.ids.index_select(0, at), steps)
 
     def select(self, positions: Int[Tensor, " taken"]) -> "TensorRows":
         """Rows of their own at these positions; they keep their ids."""
@@ -117,6 +121,7 @@ class TensorRows:
             self.known.index_select(0, at),
             self.ids.index_select(0, at),
             None if self.groups is None else self.groups.index_select(0, at),
+            None if self.rationale is None else self.rationale.index_select(0, at),
         )
 
     def hide_labels(self, keep: Int[Tensor, " kept"]) -> "TensorRows":
@@ -144,6 +149,7 @@ class TensorRows:
             self.known.to(device),
             self.ids.to(device),
             None if self.groups is None else self.groups.to(device),
+            None if self.rationale is None else self.rationale.to(device),
         )
 
     @property
@@ -167,6 +173,8 @@ class TensorRows:
         seen = whole.copy()  # the inputs may be large, and are read once for both
         for name in ("labels", "known", "ids"):
             self._digest(whole, name)
+        if self.rationale is not None:
+            self._digest(whole, "rationale")
         self._digest(seen, "ids")
         return whole.hexdigest()[:32], seen.hexdigest()[:32]
 

@@ -179,6 +179,9 @@ def _divided_documents(
     parts = {name: held.get(name, held["train"]).select(rows.inputs) for name, rows in places.items()}
     pairs: dict[str, Any] = {name: (part.rows, part.rows.labels()) for name, part in parts.items()}
     whole = _divided(replace(raw, **pairs, groups={}, times={}), dict.fromkeys(asked), None, seed, kind)
+    if "rationale" in raw.facts.get("columns", {}):
+        steps = {name: replace(rows, rationale=parts[name].rows.rationale()) for name, rows in whole.rows.items()}
+        whole = replace(whole, rows=steps)
     return replace(whole, how=partition.said, facts={"documents": {name: part.facts() for name, part in parts.items()}})
 
 

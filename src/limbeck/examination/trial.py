@@ -144,7 +144,14 @@ def _batch(rows: Rows, places: Tensor, task: Task) -> Batch:
     piece = rows.take(places)
     known = piece.known
     return Batch(
-        piece.inputs, piece.labels, counted(known, task.labels), known, piece.ids, torch.zeros_like(piece.ids), task
+        piece.inputs,
+        piece.labels,
+        counted(known, task.labels),
+        known,
+        piece.ids,
+        torch.zeros_like(piece.ids),
+        task,
+        rationale=piece.rationale,
     )
 
 

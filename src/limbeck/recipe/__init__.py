@@ -2,6 +2,7 @@
 
 from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Tokens, Windows
+from limbeck.recipe.reasoning import Reasoning
 from limbeck.recipe.schema import Link, Member, Recipe
 from limbeck.recipe.speaking import Generations, OwnText
 from limbeck.recipe.training import TrainingSpec
@@ -14,6 +15,7 @@ __all__ = [
     "Link",
     "Member",
     "OwnText",
+    "Reasoning",
     "Recipe",
     "Tokens",
     "TrainingSpec",

@@ -24,12 +24,15 @@ class Columns(Strict):
             "completion", or "messages".
         label: What the task learns: one name, or several for several quantities or 0/1 classes; for text the column of
             completions.
+        rationale: The column of steps that stand between a prompt and its completion and are learnt as well; one of
+            steps and completion may be empty in a row.
         group: Who or what a row comes from (person, patient, machine): splits keep each group together.
         time: When a row was taken: a number (seconds) or a date and time.
     """
 
     inputs: Annotated[tuple[str, ...], BeforeValidator(spellings.names)] = ()
     label: Annotated[tuple[str, ...], BeforeValidator(spellings.names)] = ()
+    rationale: str | None = None
     group: str | None = None
     time: str | None = None
 

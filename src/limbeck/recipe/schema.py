@@ -22,6 +22,7 @@ from limbeck.recipe import spellings
 from limbeck.recipe.comparing import Comparison
 from limbeck.recipe.data import Columns, DataSpec, Strict, Tokens, Windows
 from limbeck.recipe.document import Document, Place, explain
+from limbeck.recipe.reasoning import Reasoning
 from limbeck.recipe.speaking import Generations, OwnText, Shown
 from limbeck.recipe.training import TrainingSpec
 
@@ -110,6 +111,7 @@ class Recipe(Strict):
         device: Where to train; "auto" takes the accelerator where there is one.
         chain: Links, each the next one's teacher.
         compare: Methods that `limbeck compare` holds against each other; the last link of a chain is their teacher.
+        reason: How `limbeck reason` samples, verifies and selects solutions of the teacher; `data` holds problems then.
     """
 
     name: spellings.RunName | None = None
@@ -132,6 +134,7 @@ class Recipe(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     chain: tuple[Link, ...] = ()
     compare: Comparison | None = None
+    reason: Reasoning | None = None
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -154,6 +157,8 @@ class Recipe(Strict):
                 "keep says how recorded answers are kept, and nothing is recorded", "", "record: auto", key="keep"
             )
         self._check_own_text()
+        if self.reason is not None:
+            self.reason.check_beside(self.task, self.data, len(self.teacher), bool(self.chain or self.compare))
         names = [link_name(link, index, self.student) for index, link in enumerate(self.chain)]
         if doubles := sorted({name for name in names if names.count(name) > 1}):
             raise spellings.wrong(
@@ -277,8 +282,9 @@ def _file_name(path: Path) -> str:
 def _plain(recipe: Recipe) -> dict[str, Any]:
     values = recipe.model_dump(mode="json", exclude={"chain"})
     plain = {key: value for key, value in values.items() if not _empty(value)}
-    if recipe.compare is not None:
-        plain["compare"] = _said(values["compare"])
+    for plan in ("compare", "reason"):
+        if plan in plain:
+            plain[plan] = _said(values[plan])
     plain["data"] = _said(values["data"])
     # That gradients are not clipped must be said: clipping is the default.
     plain["training"] = {key: value for key, value in values["training"].items() if key == "clip" or value is not None}
@@ -365,6 +371,7 @@ _SECTIONS: dict[str, type[Strict]] = {
     "teacher": Member,
     "chain": Link,
     "compare": Comparison,
+    "reason": Reasoning,
 }
 
 

@@ -108,6 +108,7 @@ class OwnText:
             known=torch.zeros_like(mask),
             ids=drawn.ids[first],
             views=drawn.views[first],
+            rationale=None,
         )
 
     def _said(self, student: Model, found: Sequence[Passage], most: int, seed: int, step: int) -> list[list[int]]:

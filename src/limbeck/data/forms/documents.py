@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from limbeck.data.conversations import Template, checked
 from limbeck.data.documents import PAGE, Documents
-from limbeck.data.encoding import Encoded, Ends, Learn, completed, plain
+from limbeck.data.encoding import Encoded, Ends, Learn, completed, plain, reasoned
 from limbeck.data.forms.assembly import Assembly
 from limbeck.data.forms.columns import Block, Roles
 from limbeck.data.forms.columns import plain as values
@@ -173,6 +173,7 @@ class Corpus:
             beside.close()
         assert self.written is not None
         columns = {"inputs": self.written.inputs, "completion": self.written.completion}
+        columns |= {"rationale": self.written.rationale}
         columns |= {"group": self.spec.columns.group, "time": self.spec.columns.time}
         said = {**facts, "learnt": self.learn, "ends": self._ends()}
         if self.longer["documents"]:
@@ -211,23 +212,28 @@ class Corpus:
         if self.written.kind == "messages":
             yield from self._conversations([(place, checked(inputs[place])) for place in places])
             return
-        names = [self.written.inputs, *([self.written.completion] if self.written.completion else [])]
+        names = self.written.columns
         columns = [inputs, *(values(block.column(name)) for name in names[1:])]
+        if self.written.rationale is not None:
+            columns[1:] = [["" if value is None else value for value in column] for column in columns[1:]]
         whole = []
         for place in places:
-            wrong = [why for name, column in zip(names, columns, strict=True) if (why := _no_text(name, column[place]))]
-            if wrong:
-                yield place, wrong[0]
+            why = _unread(names, [column[place] for column in columns])
+            if why:
+                yield place, why
             else:
                 whole.append(place)
-        texts = [[column[place] for place in whole] for column in columns]
-        found = (
-            plain(self.tokenizer, texts[0], self.ends)
-            if len(texts) == 1
-            else completed(self.tokenizer, texts[0], texts[1], self.ends, self.learn)
-        )
+        found = self._encoded([[column[place] for place in whole] for column in columns])
         for place, document in zip(whole, found, strict=True):
             yield place, document if document.tokens else f"column {names[-1]!r} holds no token"
+
+    def _encoded(self, texts: list[list[str]]) -> Iterator[Encoded]:
+        """Documents of one, two or three texts each: texts, prompts with completions, or with steps and answers."""
+        if len(texts) == 1:
+            return plain(self.tokenizer, texts[0], self.ends)
+        if len(texts) == 2:
+            return completed(self.tokenizer, texts[0], texts[1], self.ends, self.learn)
+        return reasoned(self.tokenizer, texts[0], texts[1], texts[2], self.ends, self.learn)
 
     def _conversations(self, conversations: list[tuple[int, Any]]) -> Iterator[tuple[int, Encoded | str]]:
         whole = [(place, messages) for place, messages in conversations if not isinstance(messages, str)]
@@ -287,6 +293,13 @@ class Beside:
         if len(whole):
             whole = np.pad(whole, (0, -len(whole) % PAGE))
             self.shelf.add(self.name, torch.from_numpy(whole.reshape(-1, PAGE)))
+
+
+def _unread(names: Sequence[str], texts: Sequence[object]) -> str:
+    """Why the texts of a document cannot be read, and nothing where they can; of steps and answer one may be empty."""
+    wrong = [why for name, text in zip(names, texts, strict=True) if (why := _no_text(name, text))]
+    steps = len(texts) == 3 and not _no_text(names[0], texts[0]) and all(isinstance(text, str) for text in texts)
+    return "" if not wrong or (steps and len(wrong) == 1) else wrong[0]
 
 
 def _no_text(name: str, value: object) -> str:

@@ -1,6 +1,6 @@
 """Which columns of a table hold text, and what kind of text it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from limbeck.data.forms.columns import Block, form
@@ -20,11 +20,17 @@ _USUAL: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Written:
-    """Where text stands: its kind, the column of texts, prompts or messages, and that of completions."""
+    """Where text stands: its kind, the column of texts, prompts or messages, those of completions and of steps."""
 
     kind: Kind
     inputs: str
     completion: str | None = None
+    rationale: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of a document's texts, in the order in which they are read."""
+        return [name for name in (self.inputs, self.rationale, self.completion) if name is not None]
 
 
 def written(said: Columns, block: Block) -> Written:
@@ -44,14 +50,27 @@ def written(said: Columns, block: Block) -> Written:
                 expected="one column",
                 remedy="columns: {inputs: prompt, label: completion} for a prompt and what follows it",
             )
-    for name in (*said.inputs, *said.label, *(name for name in (said.group, said.time) if name)):
+    for name in (*said.inputs, *said.label, *(name for name in (said.rationale, said.group, said.time) if name)):
         block.column(name)
     found = _named(said, block) if said.inputs else _usual(said, block)
+    if said.rationale is not None:
+        found = _with_steps(found, said.rationale, block)
     if found.completion == found.inputs:
         raise DataError(
             f"the column {found.inputs!r} is the prompt and also the completion", expected="a column for each of them"
         )
     return found
+
+
+def _with_steps(found: Written, rationale: str, block: Block) -> Written:
+    if found.kind != "completions" or rationale in (found.inputs, found.completion):
+        raise DataError(
+            f"columns.rationale is {rationale!r}, and the text is {', '.join(found.columns)}",
+            expected="a column of steps between a column of prompts and one of completions",
+            remedy="columns: {inputs: prompt, rationale: steps, label: answer}",
+        )
+    _held(rationale, block, listed=False, answer=True)
+    return replace(found, rationale=rationale)
 
 
 def _named(said: Columns, block: Block) -> Written:

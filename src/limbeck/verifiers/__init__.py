@@ -1,0 +1,1 @@
+"""Verifiers of solutions, one in a file, found by the file's name."""
