@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from limbeck.artifact import contents, verification, writing
+from limbeck.artifact.candidates import RECIPES
 from limbeck.artifact.choice import Allowances
 from limbeck.artifact.graph import onnx_bytes
 from limbeck.artifact.search import Search
@@ -53,6 +54,7 @@ def export(
     precision: Precision = "float32",
     calibrate: int | None = None,
     allowances: Allowances | None = None,
+    only: str = "",
     batch: int | None = None,
     who: Literal["student", "control"] = "student",
     units: Sequence[str] = (),
@@ -74,6 +76,8 @@ def export(
             smallest that answers alike and is not slower, which may be float32.
         calibrate: For int8: how many training rows static scales are taken from; 256 when None.
         allowances: For int8: what it may lose; see `limbeck.artifact.choice.Allowances`.
+        only: For int8: how the names of the recipes begin that are looked at, such as `static` where integers alone are
+            fast; empty: all.
         batch: How many rows the graph takes at a time; None: any number. Some compilers and accelerators ask for 1.
         who: Whose weights.
         units: Of the channels of the input, such as ("mg/dL",), for the device to compare with.
@@ -92,7 +96,7 @@ def export(
         raise RecipeError(f"there is no precision {precision!r}", remedy=did_you_mean(str(precision), PRECISIONS))
     if batch is not None and batch < 1:
         raise RecipeError(f"batch={batch}", expected="1 or more, or None for any number")
-    _check_calibration(precision, calibrate, allowances)
+    _check_search(precision, calibrate, allowances, only)
     path = writing.place(opened.folder / f"{who}.limbeck" if to is None else os.fspath(to))
     watcher = progress or Silent()
     model = _model(opened, who)
@@ -105,7 +109,7 @@ def export(
     graph = slimmed(onnx_bytes(model, rows.valid.take(torch.arange(2)).inputs, batch=batch))
     shipped = _Shipped(opened, model, task, rows, graph, batch, tuple(units), tuple(licences))
     if precision != "float32":
-        shipped = shipped.searched(precision, calibrate, allowances or Allowances(), watcher)
+        shipped = shipped.searched(precision, calibrate, allowances or Allowances(), only, watcher)
     watcher.say(f"asking the graph about {len(rows.valid)} validation and {len(rows.test)} test rows")
     return shipped.written(path, watcher)
 
@@ -128,7 +132,12 @@ class _Shipped:
     searched_for: Mapping[str, Any] = field(default_factory=dict)
 
     def searched(
-        self, precision: Literal["int8", "auto"], calibrate: int | None, allowed: Allowances, watcher: Progress
+        self,
+        precision: Literal["int8", "auto"],
+        calibrate: int | None,
+        allowed: Allowances,
+        only: str,
+        watcher: Progress,
     ) -> "_Shipped":
         """With the graph that a search over int8 recipes chose, which may be the same."""
         self._compared(self._predictor(), "valid")  # what int8 is measured beside is the student
@@ -136,9 +145,8 @@ class _Shipped:
         def opened(graph: bytes, batch: int | None) -> OnnxPredictor:
             return replace(self, graph=graph, batch=batch)._predictor()
 
-        found = Search(self.task, self.data, opened, allowed, watcher).found(
-            self.graph, self.batch, precision, calibrate
-        )
+        search = Search(self.task, self.data, opened, allowed, watcher, only)
+        found = search.found(self.graph, self.batch, precision, calibrate)
         return replace(
             self,
             graph=found.graph,
@@ -225,12 +233,14 @@ class _Shipped:
         return said
 
 
-def _check_calibration(precision: str, calibrate: int | None, allowances: Allowances | None) -> None:
+def _check_search(precision: str, calibrate: int | None, allowances: Allowances | None, only: str) -> None:
     if calibrate is not None and calibrate < 1:
         raise RecipeError(f"calibrate={calibrate}", expected="1 row or more, or None for 256")
-    for name, given in {"calibrate": calibrate, "allowances": allowances}.items():
+    for name, given in {"calibrate": calibrate, "allowances": allowances, "only": only or None}.items():
         if precision == "float32" and given is not None:
             raise RecipeError(f"{name} says nothing for float32", remedy="precision int8 or auto")
+    if not any(name.startswith(only) for name in RECIPES):
+        raise RecipeError(f"no recipe for int8 begins with {only!r}", expected=" | ".join(RECIPES))
 
 
 def _model(run: Run, who: str) -> Model:

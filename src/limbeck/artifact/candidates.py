@@ -1,7 +1,8 @@
-"""The int8 graphs a search looks at: one of each family that peers ship, and static ones with their worst nodes left."""
+"""The int8 graphs a search looks at: of each family that peers ship, and static ones with their worst nodes left."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from limbeck.quantization.static import Activation, static
 from limbeck.quantization.weights import weights
 
 FLOAT32 = "float32"
+WEIGHTS = "weights int8, sums float32"
 
 _DAMAGE_ROWS = 64
 """So many calibration rows say which nodes int8 hurts."""
@@ -44,26 +46,32 @@ class Recipes:
         graph: float32, ONNX bytes.
         rows: Raw rows to calibrate on, of the training split.
         batch: How many rows the graph takes at a time; None: any number.
+        only: How the names of the recipes begin that are followed; empty: all.
 
     Raises:
         DataError: When the rows are none of the graph's.
     """
 
-    def __init__(self, graph: bytes, rows: npt.NDArray[Any], batch: int | None) -> None:
+    def __init__(self, graph: bytes, rows: npt.NDArray[Any], batch: int | None, *, only: str = "") -> None:
+        self._only = only
         self._model, self._rows, self._batch = prepared(graph), rows, batch
         check(self._model, rows)
         self._ranges: dict[str, Any] = {}
 
     def plain(self) -> Iterator[Candidate]:
         """Each recipe that leaves no node out."""
+        for name, make, batch in self._recipes():
+            if name.startswith(self._only):
+                yield self._made(name, make, batch=batch)
+
+    def _recipes(self) -> Iterator[tuple[str, Callable[[], Any], int | None]]:
         kinds = operations(self._model)
-        yield self._made("weights int8, sums in float32", lambda: weights(self._model))
-        if self._batch in (None, 1):
-            for name, words in _DYNAMIC.items():
-                if words.get("convolutions", True) or ("Conv" in kinds and kinds & {"MatMul", "Gemm"}):
-                    yield self._made(name, lambda words=words: dynamic(self._model, **words), batch=1)
+        yield WEIGHTS, partial(weights, self._model), None
+        for name, words in _DYNAMIC.items() if self._batch in (None, 1) else ():
+            if words.get("convolutions", True) or ("Conv" in kinds and kinds & {"MatMul", "Gemm"}):
+                yield name, partial(dynamic, self._model, **words), 1
         for name, method, words in _STATIC:
-            yield self._made(name, lambda method=method, words=words: self._static(method, words))
+            yield name, partial(self._static, method, words), None
 
     def mixed(self, like: str) -> Iterator[Candidate]:
         """A static recipe again, with the one, two and four nodes that int8 hurts most left in float32.
@@ -82,7 +90,7 @@ class Recipes:
             leaving = worst(hurt, count)
             if len(leaving) == count < len(hurt):
                 name = f"{like}, {count} node{'s' * (count > 1)} in float32"
-                yield self._made(name, lambda leaving=leaving: self._static(method, {**words, "leaving": leaving}))
+                yield self._made(name, partial(self._static, method, {**words, "leaving": leaving}))
 
     def _static(self, method: str, words: dict[str, Any]) -> Any:
         return static(self._model, self._range(method), **words)
@@ -98,7 +106,9 @@ class Recipes:
         try:
             return Candidate(recipe, slim(make()), batch or self._batch)
         except (*_REFUSALS, ValidationError) as error:
-            return Candidate(recipe, b"", batch or self._batch, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return Candidate(
+                recipe, b"", batch or self._batch, f"{type(error).__name__}: {' '.join(str(error).split())}"
+            )
 
 
 # What ONNX Runtime's quantisers raise about a graph that they do not cover.
@@ -114,3 +124,6 @@ _STATIC: list[tuple[str, str, dict[str, Any]]] = [
     ("static u8s8, minmax, per tensor", "minmax", {"activation": "u8", "per_channel": False}),
     ("static u8s8, minmax, products only", "minmax", {"activation": "u8", "products_only": True}),
 ]
+
+RECIPES = (WEIGHTS, *_DYNAMIC, *(name for name, _, _ in _STATIC))
+"""The names of all recipes but mixed ones, which are static ones with a few words more."""

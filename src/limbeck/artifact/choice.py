@@ -1,4 +1,4 @@
-"""Which of several measured graphs is shipped: what each may lose, what is outdone by another, and why one was taken."""
+"""Which of several measured graphs is shipped: what each may lose, what is outdone, and why one was taken."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Allowances:
     """What an int8 graph may lose beside float32, on validation rows.
 
     Args:
-        metric: Of the metric by which the task chooses weights: a difference where more is better (0.005 is half a point
-            of accuracy), a share of float32's where less is.
+        metric: Of the metric by which the task chooses weights: a difference where more is better (0.005 is half a
+            point of accuracy), a share of float32's where less is.
         agreement: The least share of rows with the same answer, where answers are classes.
         distance: Where answers are numbers: the largest distance from float32's, as a share of how far those are spread
             about their own mean.
@@ -66,18 +66,18 @@ class Measured:
             return [self.failed or "not measured"]
         said = []
         if self.lost > allowed.metric:
-            said.append(f"loses {self.lost:.3g} of the metric, more than {allowed.metric:g}")
+            said.append(f"loses {self.lost:.3g} of the metric (at most {allowed.metric:g})")
         agreement = (self.likeness or {}).get("agreement")
         if agreement is not None and agreement < allowed.agreement:
-            said.append(f"agrees on {agreement:.3f} of the rows, less than {allowed.agreement:g}")
+            said.append(f"agrees on {agreement:.4f} of the rows (at least {allowed.agreement:g})")
         for name, share in (self.distances or {}).items():
             if share > allowed.distance:
-                said.append(f"{name} is {share:.3g} of the answers' spread, more than {allowed.distance:g}")
+                said.append(f"{name} is {share:.3g} of the answers' spread (at most {allowed.distance:g})")
         return said
 
     def slowness(self, allowed: Allowances) -> list[str]:
         """That it is slower than it was allowed to be, in words."""
-        return [f"{self.slower:.2f} times float32's latency"] if self.slower > allowed.latency else []
+        return [f"takes {self.slower:.2f} of float32's time"] if self.slower > allowed.latency else []
 
     def verdict(self, allowed: Allowances) -> str:
         """Everything that speaks against it; `passes` where nothing does."""
@@ -105,7 +105,9 @@ def chosen(
     right = [each for each in others if not each.losses(allowed)]
     fast = [each for each in right if not each.slowness(allowed)]
     if precision == "int8" and not right:
-        raise ModelError(_nothing(others, allowed), expected="one int8 graph that keeps metric and likeness", remedy=_TRY)
+        raise ModelError(
+            _nothing(others, allowed), expected="one int8 graph that keeps metric and likeness", remedy=_TRY
+        )
     if not fast:
         if precision == "auto":
             return float32, f"float32 stays: {_why(others, right, allowed)}"
@@ -154,19 +156,21 @@ _TRY = "--precision auto, more rows with --calibrate, or larger allowances (--lo
 
 
 def _beside(found: Measured, float32: Measured) -> str:
-    return f"{found.bytes / float32.bytes:.2f} of float32's bytes at {found.slower:.2f} of its latency"
+    return f"{found.bytes / float32.bytes:.2f} of float32's bytes in {found.slower:.2f} of its time"
 
 
 def _why(others: Sequence[Measured], right: Sequence[Measured], allowed: Allowances) -> str:
     if right:
         least = min(right, key=lambda each: (each.slower, each.recipe))
-        return f"of {len(right)} int8 graphs that keep metric and likeness the fastest takes {least.slower:.2f} its time"
+        same = f"of {len(right)} int8 graphs that keep metric and likeness"
+        return f"{same} the fastest takes {least.slower:.2f} of its time"
     return _nothing(others, allowed)
 
 
 def _nothing(others: Sequence[Measured], allowed: Allowances) -> str:
     scored = [each for each in others if not each.failed]
     if not scored:
-        return "no int8 recipe could be followed: " + "; ".join(f"{each.recipe}: {each.failed}" for each in others[:3])
+        failed = sorted(f"{each.recipe}: {each.failed}" for each in others)
+        return "no int8 recipe could be followed: " + "; ".join(failed[:3])
     near = min(scored, key=lambda each: (len(each.losses(allowed)), max(each.lost, 0.0), each.recipe))
     return f"no int8 graph keeps metric and likeness; the closest, {near.recipe}, {'; '.join(near.losses(allowed))}"

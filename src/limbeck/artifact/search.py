@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -62,6 +61,8 @@ class Search:
         opened: From ONNX bytes and the rows they take at a time to a predictor.
         allowed: What int8 may lose.
         progress: Is told what is being done.
+        only: How the names of the recipes begin that are looked at, such as `static` for a processor that has integers
+            alone; empty: all.
     """
 
     task: Task
@@ -69,6 +70,7 @@ class Search:
     opened: Callable[[bytes, int | None], OnnxPredictor]
     allowed: Allowances
     progress: Progress
+    only: str = ""
 
     def found(
         self, graph: bytes, batch: int | None, precision: Literal["int8", "auto"], calibrate: int | None
@@ -83,9 +85,10 @@ class Search:
 
         Raises:
             ModelError: When `int8` was asked for and no graph is as good as it must be.
+            DataError: When the training rows are none of the graph's.
         """
         rows = some(self.data.train, calibrate or CALIBRATED)
-        recipes = Recipes(graph, rows, batch)
+        recipes = Recipes(graph, rows, batch, only=self.only)
         self.progress.say(f"quantising, calibrated on {len(rows)} training rows")
         candidates = [Candidate(FLOAT32, graph, batch), *recipes.plain()]
         judged = self._judged(candidates)
@@ -160,14 +163,14 @@ class Search:
         return {name: max(share, 0.0) ** 0.5 if "kl" in name else share for name, share in shares.items()}
 
     def _likeliest(self, judged: Sequence["_Judged"]) -> str | None:
-        """The static recipe whose answers are nearest to float32's."""
+        """The static recipe whose answers are nearest to float32's; the first of those that are equally near."""
         known = judged[0].said
         near = [
-            (float((each.said - known).square().mean()), each.measured.recipe)
-            for each in judged
+            (float(f"{float((each.said - known).square().mean()):.2g}"), place, each.measured.recipe)
+            for place, each in enumerate(judged)
             if each.said is not None and known is not None and each.measured.recipe.startswith("static")
         ]
-        return min(near)[1] if near else None
+        return min(near)[2] if near else None
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,9 @@ def _timed(judged: Sequence[_Judged], rows: npt.NDArray[Any]) -> list[Measured]:
     turns = [interleaved(calls, rounds=_ROUNDS, calls=_CALLS, seconds=_SECONDS) for _ in range(_TURNS)]
     least = {name: min(turn[name]["latency_ms"] for turn in turns) for name in calls}
     return [
-        replace(each.measured, latency_ms=least[name], slower=least[name] / least[FLOAT32]) if name in least else each.measured
+        replace(each.measured, latency_ms=least[name], slower=least[name] / least[FLOAT32])
+        if name in least
+        else each.measured
         for each in judged
         for name in (each.measured.recipe,)
     ]
@@ -201,7 +206,7 @@ def some(rows: Rows, count: int) -> npt.NDArray[Any]:
 
 def calibration(rows: npt.NDArray[Any]) -> dict[str, Any]:
     """Which rows int8 was calibrated on."""
-    return {"split": "train", "rows": len(rows), "sha256": hashlib.sha256(np.ascontiguousarray(rows)).hexdigest()}
+    return {"split": "train", "rows": len(rows), "sha256": hashlib.sha256(rows.tobytes()).hexdigest()}
 
 
 def _lost(metric: float, known: float, higher_is_better: bool) -> float:

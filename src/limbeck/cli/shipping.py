@@ -26,9 +26,14 @@ def export(
     calibrate: Annotated[
         int | None, typer.Option(min=1, help="For int8: training rows to calibrate on.", show_default=False)
     ] = None,
+    only: Annotated[
+        str, typer.Option(help="For int8: recipes whose names begin so, such as static.", show_default=False)
+    ] = "",
     lose: Annotated[
         float | None,
-        typer.Option(min=0, help="What int8 may lose of the metric; 0.005 (half a point, or 0.5 %).", show_default=False),
+        typer.Option(
+            min=0, help="What int8 may lose of the metric; 0.005 (half a point, or 0.5 %).", show_default=False
+        ),
     ] = None,
     agreement: Annotated[
         float | None,
@@ -66,6 +71,7 @@ def export(
         to,
         precision=precision,  # type: ignore[arg-type]
         calibrate=calibrate,
+        only=only,
         allowances=_allowances(lose, agreement, distance, slower),
         batch=batch,
         who="control" if control else "student",
@@ -94,19 +100,17 @@ def _allowances(
 def _candidates(candidates: Sequence[Mapping[str, Any]], verification: Mapping[str, Any]) -> Table:
     """Every graph that was measured, smallest first; a star where no other outdoes it in metric, bytes and time."""
     rows = verification["judged_on"]["rows"]
-    table = Table(title=f"int8 beside float32 on {rows} validation rows; * outdone by none", title_justify="left")
+    table = Table(title=f"int8 beside float32 on {rows} validation rows; *: outdone by none", title_justify="left")
+    like = next((name for each in candidates for name in each["likeness"]), "likeness")
     table.add_column("recipe")
-    for column in ("", "kB", str(verification["metric"]), "likeness", "ms"):
-        table.add_column(column, justify="right")
+    for column in ("kB", str(verification["metric"]), like, "ms"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
     for each in sorted(candidates, key=lambda one: (one["bytes"] or float("inf"), one["recipe"])):
-        like = ", ".join(f"{name} {value:.4g}" for name, value in each["likeness"].items())
         table.add_row(
-            each["recipe"],
-            "*" if each["pareto"] else "",
+            each["recipe"] + (" *" if each["pareto"] else ""),
             f"{each['bytes'] / 1e3:,.1f}",
-            "" if each["metric"] is None else f"{each['metric']:.4g}",
-            like,
+            *("" if value is None else f"{value:.4g}" for value in (each["metric"], each["likeness"].get(like))),
             "" if each["latency_ms"] is None else f"{each['latency_ms']:.3f}",
             each["verdict"],
         )

@@ -51,9 +51,7 @@ def weights(model: Any, *, per_channel: bool = True) -> Any:
     return found
 
 
-def packed(
-    array: npt.NDArray[np.float32], axis: int | None
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def packed(array: npt.NDArray[np.float32], axis: int | None) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Whole numbers from -127 to 127, and what they are multiplied by to come within half a step of the array.
 
     Args:
