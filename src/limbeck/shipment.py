@@ -51,7 +51,7 @@ def export(
     run: str | os.PathLike[str] | Run,
     to: str | os.PathLike[str] | None = None,
     *,
-    precision: Precision = "float32",
+    precision: Precision | str = "float32",
     calibrate: int | None = None,
     allowances: Allowances | None = None,
     only: str = "",

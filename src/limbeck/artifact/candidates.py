@@ -12,7 +12,7 @@ from limbeck.quantization.calibration import METHODS, check, ranges
 from limbeck.quantization.dynamic import dynamic
 from limbeck.quantization.graphs import operations, prepared, slim
 from limbeck.quantization.mixed import LEVELS, damage, worst
-from limbeck.quantization.static import Activation, static
+from limbeck.quantization.static import static
 from limbeck.quantization.weights import weights
 
 FLOAT32 = "float32"
@@ -83,9 +83,14 @@ class Recipes:
         if not found:
             return
         method, words = found[0]
-        activation: Activation = words["activation"]
         rows = self._rows[np.linspace(0, len(self._rows) - 1, min(_DAMAGE_ROWS, len(self._rows))).astype(int)]
-        hurt = damage(self._model, self._range(method), rows, activation=activation)
+        hurt = damage(
+            self._model,
+            self._range(method),
+            rows,
+            activation=words["activation"],
+            products_only=words.get("products_only", False),
+        )
         for count in LEVELS:
             leaving = worst(hurt, count)
             if len(leaving) == count < len(hurt):

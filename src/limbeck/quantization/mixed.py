@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from limbeck.quantization.graphs import asked, slim
+from limbeck.quantization.graphs import PRODUCTS, asked, slim
 from limbeck.quantization.static import Activation, quantisable, static
 
 LEVELS = (1, 2, 4)
@@ -18,7 +18,9 @@ _MOVING = {
 }
 
 
-def damage(model: Any, ranges: Any, rows: npt.NDArray[Any], *, activation: Activation = "u8") -> dict[str, float]:
+def damage(
+    model: Any, ranges: Any, rows: npt.NDArray[Any], *, activation: Activation = "u8", products_only: bool = False
+) -> dict[str, float]:
     """For each node that can be quantised: how far the graph's answers move when it alone is, the worst first.
 
     Root mean square distance over the rows, in the outputs' unit.
@@ -28,9 +30,10 @@ def damage(model: Any, ranges: Any, rows: npt.NDArray[Any], *, activation: Activ
         ranges: As `calibration.ranges` gives them.
         rows: Raw; those of the calibration will do.
         activation: As for `static.static`.
+        products_only: As for `static.static`.
     """
     known = asked(model.SerializeToString(), rows)
-    kinds = quantisable() - _MOVING
+    kinds = frozenset(PRODUCTS) if products_only else quantisable() - _MOVING
     found = {}
     for node in model.graph.node:
         if node.op_type in kinds:
