@@ -116,11 +116,13 @@ def test_the_file_says_where_it_comes_from(shipped: Path, good_run: Run, data: D
     assert not manifest.calibration and "candidates" not in manifest.verification
 
 
+@pytest.mark.slow  # each traces a network anew
 def test_the_same_run_gives_the_same_graph(shipped: Path, good_run: Run, tmp_path: Path) -> None:
     again = limbeck.export(good_run, tmp_path / "again.limbeck", units=("grey",))
     assert again.manifest.files == load(shipped).manifest.files
 
 
+@pytest.mark.slow  # each traces a network anew
 def test_a_graph_for_one_row_at_a_time(good_run: Run, data: Data, tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "one.limbeck"
     call("export", str(good_run.folder), "--to", str(path), "--batch", "1", "--json")
@@ -183,6 +185,7 @@ def test_an_unfinished_run_is_refused(good_run: Run, tmp_path: Path, capsys: pyt
     call("export", str(tmp_path / "nowhere"), code=6)
 
 
+@pytest.mark.slow  # each trains and traces a network
 @pytest.mark.parametrize(
     ("network", "said"),
     [
