@@ -1,11 +1,12 @@
 """From a trained model to ONNX: one graph from raw rows to outputs in the labels' unit, by torch's own exporter."""
 
 import copy
+import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, suppress
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def onnx_bytes(model: Model, rows: Shaped[Tensor, "2 ..."], *, batch: int | None
         try:
             program = torch.export.export(alone, (shown,), dynamic_shapes=dynamic, strict=False)
         except Exception as error:  # what tracing somebody's network raises is anything
-            raise _untraceable(error, alone) from error
+            raise _untraceable(error, alone, shown) from error
         try:
             made = torch.onnx.export(
                 program,
@@ -81,12 +82,12 @@ def _plain(proto: Any) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _untraceable(error: BaseException, model: nn.Module) -> ModelError:
+def _untraceable(error: BaseException, model: nn.Module, rows: Shaped[Tensor, "rows ..."]) -> ModelError:
     said = " ".join(str(error).split())
-    place = re.search(r"(?:self|L\['self'\])\.model\.([\w.\[\]']+)", said)
-    where = f" (near {place[1]})" if place else ""
+    place = _stopped_in(model, rows)
+    where = f" in {place}" if place else ""
     return ModelError(
-        f"the student cannot be traced{where}: {type(error).__name__}: {said[:400]}",
+        f"the student cannot be traced{where}: {type(error).__name__}: {said[:300]}",
         expected=f"a network whose path does not depend on its inputs' values: {type(model).__name__}",
         remedy="torch.where in the place of if, shapes that follow from the row's shape",
     )
@@ -100,13 +101,31 @@ def _untranslatable(error: BaseException, program: Any) -> ModelError:
         cause = cause.__cause__
     found = re.search(r"(aten|torchvision|prims|quantized)[.:]+(\w+)", " ".join(said))
     name = found[2] if found else ""
-    places = [place for node in program.graph.nodes if name and name in str(node.target) for place in _place(node)]
+    # The exporter names the part it took an operation apart into: prims.bessel_i0e of aten.special_i0e.
+    keys = dict.fromkeys((name, name.rpartition("_")[2])) if name else ()
+    nodes = [node for key in keys for node in program.graph.nodes if key in str(node.target)]
+    places = [place for node in nodes for place in _place(node)]
     where = f" in {places[0]}" if places else ""
     return ModelError(
         f"the operation {found[0] if found else 'of unknown name'}{where} has no ONNX counterpart: {said[-1][:300]}",
         expected="operations that torch.onnx exports",
         remedy="another layer in the student's place, or a student of limbeck's own",
     )
+
+
+def _stopped_in(model: nn.Module, rows: Shaped[Tensor, "rows ..."]) -> str:
+    """The path of the innermost module whose forward was running when tracing stopped; it is traced again."""
+    running: list[str] = []
+    handles = []
+    for path, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, path=path: running.append(path)))
+        handles.append(module.register_forward_hook(lambda *_: running.pop() and None))
+    with suppress(Exception):  # as it did before
+        torch.export.export(model, (rows,), strict=False)
+        running.clear()
+    for handle in handles:
+        handle.remove()
+    return running[-1].removeprefix("model.") if running else ""
 
 
 def _place(node: Any) -> list[str]:
@@ -133,12 +152,11 @@ def _require() -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter reports its own passes as warnings and log lines, in which there is nothing for a person to do."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        logging.disable(level)

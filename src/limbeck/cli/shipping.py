@@ -1,6 +1,6 @@
 """The verb that ships: export."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ from limbeck.cli.options import Changes, Debug, Json, Quiet, RunFolder
 from limbeck.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from limbeck.artifact.choice import Allowances
     from limbeck.shipment import Artifact
 
 
@@ -24,6 +25,26 @@ def export(
     precision: Annotated[str, typer.Option(help="float32, int8 or auto.")] = "float32",
     calibrate: Annotated[
         int | None, typer.Option(min=1, help="For int8: training rows to calibrate on.", show_default=False)
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="For int8: recipes whose names begin so, such as static.", show_default=False)
+    ] = "",
+    lose: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="What int8 may lose of the metric; 0.005 (half a point, or 0.5 %).", show_default=False
+        ),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Least share of rows answered like float32; 0.98.", show_default=False),
+    ] = None,
+    distance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of numbers: distance from float32's, of their spread; 0.05.", show_default=False),
+    ] = None,
+    slower: Annotated[
+        float | None, typer.Option(min=0, help="For auto: times float32's latency; 1.05.", show_default=False)
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Rows the graph takes at a time; any number when left out.")
@@ -50,6 +71,8 @@ def export(
         to,
         precision=precision,  # type: ignore[arg-type]
         calibrate=calibrate,
+        only=only,
+        allowances=_allowances(lose, agreement, distance, slower),
         batch=batch,
         who="control" if control else "student",
         units=units or (),
@@ -58,8 +81,44 @@ def export(
         progress=progress,
     )
     progress.done()
+    if candidates := artifact.manifest.verification.get("candidates"):
+        screen.show(_candidates(candidates, artifact.manifest.verification), _choice(artifact))
     screen.show(_table(artifact), f"artifact: {artifact.path}")
     screen.answer({"artifact": artifact.path, "manifest": asdict(artifact.manifest)})
+
+
+def _allowances(
+    lose: float | None, agreement: float | None, distance: float | None, slower: float | None
+) -> "Allowances | None":
+    from limbeck.artifact.choice import Allowances
+
+    given = {"metric": lose, "agreement": agreement, "distance": distance, "latency": slower}
+    said = {name: value for name, value in given.items() if value is not None}
+    return Allowances(**said) if said else None
+
+
+def _candidates(candidates: Sequence[Mapping[str, Any]], verification: Mapping[str, Any]) -> Table:
+    """Every graph that was measured, smallest first; a star where no other outdoes it in metric, bytes and time."""
+    rows = verification["judged_on"]["rows"]
+    table = Table(title=f"int8 beside float32 on {rows} validation rows; *: outdone by none", title_justify="left")
+    like = next((name for each in candidates for name in each["likeness"]), "likeness")
+    table.add_column("recipe")
+    for column in ("kB", str(verification["metric"]), like, "ms"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for each in sorted(candidates, key=lambda one: (one["bytes"] or float("inf"), one["recipe"])):
+        table.add_row(
+            each["recipe"] + (" *" if each["pareto"] else ""),
+            f"{each['bytes'] / 1e3:,.1f}",
+            *("" if value is None else f"{value:.4g}" for value in (each["metric"], each["likeness"].get(like))),
+            "" if each["latency_ms"] is None else f"{each['latency_ms']:.3f}",
+            each["verdict"],
+        )
+    return table
+
+
+def _choice(artifact: "Artifact") -> str:
+    return f"chosen: {artifact.manifest.verification['choice']}"
 
 
 def _table(artifact: "Artifact") -> Table:
