@@ -16,8 +16,8 @@ from limbeck.precision import wide
 
 
 def softened(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
-    """Logits divided by a temperature (> 0), in at least float32 whatever their precision."""
-    return wide(logits) / temperature
+    """Logits divided by a temperature (> 0), in at least float32 whatever their precision; at 1 they may be the same."""
+    return wide(logits) if temperature == 1 else wide(logits) / temperature
 
 
 def likelihoods(
@@ -55,10 +55,13 @@ def merged(
     return found
 
 
-def _exponentials(soft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """In place, exp(soft - largest) of each row; their sum, and the largest: finite also where all are -inf."""
+def _exponentials(soft: Tensor, *, spent: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(soft - largest) of each row, in place where nobody reads `soft` again; their sum, and the largest.
+
+    The largest is finite also where all are -inf.
+    """
     largest = soft.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(soft.dtype).min)
-    raised = soft.sub_(largest).exp_()
+    raised = (soft.sub_(largest) if spent else soft - largest).exp_()
     return raised, raised.sum(dim=-1, keepdim=True), largest
 
 
@@ -67,7 +70,7 @@ class _Likelihoods(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, symbols: Tensor, temperature: float) -> Tensor:
         soft = softened(logits, temperature)
         asked = soft.gather(-1, symbols)
-        raised, total, largest = _exponentials(soft)
+        raised, total, largest = _exponentials(soft, spent=soft is not logits)
         ctx.save_for_backward(raised, total, symbols)
         ctx.temperature, ctx.precision = temperature, logits.dtype
         return asked - (largest + total.log())
@@ -89,7 +92,8 @@ class _Merged(torch.autograd.Function):
             soft, symbols = pad(soft, (0, 1), value=-torch.inf), symbols.clamp(max=logits.shape[-1])
         kept = soft.gather(-1, symbols)
         # Summed over the others themselves: 1 minus the sum of the kept would have no digits left for a small rest.
-        raised, total, largest = _exponentials(soft.scatter_(-1, symbols, -torch.inf))
+        others = soft.clone() if soft is logits else soft
+        raised, total, largest = _exponentials(others.scatter_(-1, symbols, -torch.inf), spent=True)
         ctx.save_for_backward(raised, total, symbols)
         ctx.temperature, ctx.precision, ctx.size = temperature, logits.dtype, logits.shape[-1]
         return torch.cat([kept, largest + total.log()], dim=-1)
