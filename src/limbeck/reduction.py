@@ -20,12 +20,9 @@ from torch.nn import functional
 from limbeck.errors import ObjectiveError
 from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
-from limbeck.targets.hidden import HiddenTargets
+from limbeck.targets.dense import DenseTargets
+from limbeck.targets.hidden import HiddenTargets, pieces, slices
 
-# How many logits are multiplied with the head together, on a processor and elsewhere, and about how many of these a
-# method is asked at once on a processor, whose caches these should fit; elsewhere about all.
-_LOGITS, _LOGITS_ELSEWHERE = 3 << 22, 1 << 26
-_ASKED = 3 << 20
 # Slices whose products for the head's gradient are summed up in the precision of the hidden states, before they are
 # added to a sum in the head's own.
 _LOW_SUMS = 8
@@ -245,13 +242,12 @@ def _asked(
     parts: Sequence[Part], places: tuple[Tensor, ...], logits: Tensor, teacher: Signals, sums: _Sums | None
 ) -> Float[Tensor, " parts"]:
     """What some positions add to each part's mean; with sums, their logits are overwritten with their gradient."""
-    reads_logits = any(part.reads_logits for part in parts)
     wanted = sums is not None
+    said = _said(teacher, places, any(part.reads_logits for part in parts))
     means = []
-    for few in _pieces(logits):
+    for few in pieces(logits):
         at = tuple(each[few] for each in places)
-        asked = wide(logits[few]).requires_grad_(wanted)
-        heard = _said(teacher, at, reads_logits)
+        asked, heard = wide(logits[few]).requires_grad_(wanted), said.rows(few)
         with torch.set_grad_enabled(wanted):
             values = [part.at(at, Signals.dense(asked), heard) for part in parts]
             total = torch.stack([part.weight * value for part, value in zip(parts, values, strict=True)]).sum()
@@ -280,23 +276,17 @@ def _slices(parts: Sequence[Part], classes: int) -> Iterator[tuple[Tensor, ...]]
     for part in parts[1:]:
         counted = counted | part.counted
     places = counted.nonzero(as_tuple=True)
-    step = max(1, (_LOGITS if counted.device.type == "cpu" else _LOGITS_ELSEWHERE) // classes)
-    for start in range(0, len(places[0]), step):
-        yield tuple(each[start : start + step] for each in places)
-
-
-def _pieces(logits: Float[Tensor, "some classes"]) -> Iterator[slice]:
-    """Of some positions those that methods are asked about at once."""
-    count, classes = logits.shape
-    step = max(1, _ASKED // classes) if logits.device.type == "cpu" else count
-    return (slice(start, start + step) for start in range(0, count, step))
+    for some in slices(len(places[0]), classes, counted.device):
+        yield tuple(each[some] for each in places)
 
 
 def _said(teacher: Signals, places: tuple[Tensor, ...], logits: bool) -> Signals:
     """What a teacher says of some positions; features stay behind, and silence was heard when rows were counted."""
     targets = None if teacher.targets is None else teacher.targets.rows(places)
     said = None if teacher.logits is None else teacher.logits[places]
-    if logits and said is None and isinstance(targets, HiddenTargets):
-        said = targets.logits
+    if isinstance(targets, HiddenTargets):
+        # Their logits are made of all these positions together; methods are asked about fewer.
+        targets = DenseTargets(targets.made_logits())
+        said = targets.logits if logits and said is None else said
     members = tuple(_said(member, places, logits) for member in teacher.members)
     return replace(teacher, logits=said, targets=targets, features={}, said=None, members=members)
