@@ -183,7 +183,7 @@ MUTATIONS_OF_TARGETS = [
     Mutation(
         "a chunk's gradient is the first's",
         "targets/hidden.py",
-        (("(gradient[rows],) =", "(gradient[: value.shape[0]],) ="),),
+        (("(slopes[few],) =", "(slopes[: value.shape[0]],) ="),),
         TARGETS,
         "several_chunks",
     ),

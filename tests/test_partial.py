@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.partial import likelihoods, merged
+from limbeck.partial import likelihoods, merged, tails
 
 SYMBOLS = 7
 TEMPERATURES = (0.5, 1.0, 4.0)
@@ -90,3 +90,17 @@ def test_half_precision_is_widened_and_its_gradient_is_half_again() -> None:
     assert value.dtype == torch.float32
     (slope,) = torch.autograd.grad(value.sum(), logits)
     assert slope.dtype == torch.bfloat16
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6))
+def test_tails_at_several_temperatures_are_the_last_of_what_is_merged_at_each(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 40 * torch.randn(4, SYMBOLS, dtype=torch.float64, generator=generator)
+    kept = torch.stack([torch.randperm(SYMBOLS, generator=generator)[:3] for _ in logits])
+    before = logits.clone()
+    expected = torch.stack([plain_merged(logits, kept, each)[:, -1] for each in TEMPERATURES], dim=-1)
+    torch.testing.assert_close(tails(logits, kept, TEMPERATURES), expected, rtol=1e-9, atol=1e-12)
+    assert torch.equal(logits, before)
+    everything = torch.arange(SYMBOLS).expand(4, -1)
+    assert bool((tails(logits, everything, TEMPERATURES) == -math.inf).all())

@@ -11,13 +11,13 @@ from method_cases import built, cases_where, gradients, same, tensors_of
 from reference import Case
 from torch import Tensor
 
-from limbeck import reduction
 from limbeck.catalog.objectives import objective
 from limbeck.catalog.tasks import task
 from limbeck.divergences import kl
 from limbeck.errors import ObjectiveError
 from limbeck.objective import Objective
 from limbeck.signals import Batch, Signals
+from limbeck.targets import hidden
 from limbeck.targets.sampled import SampledTargets
 from limbeck.targets.topk import TopKTargets
 
@@ -68,9 +68,15 @@ def learnt(made: Objective, student: Signals, teacher: Signals, batch: Batch, le
     return loss, torch.autograd.grad(loss.total, leaves)
 
 
-@pytest.fixture(params=[1, 3 * CLASSES, 1 << 30], ids=["one position", "three positions", "all positions"])
+SIZES = {"one by one": (1, 1), "three, two of them at once": (3, 2), "all, two at once": (1 << 20, 2), "all": (1 << 20,) * 2}
+
+
+@pytest.fixture(params=list(SIZES))
 def sliced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduction, "_LOGITS", request.param)
+    """How many positions are multiplied with the head together, and about how many methods are asked at once."""
+    together, at_once = SIZES[request.param]
+    monkeypatch.setattr(hidden, "_LOGITS", together * CLASSES)
+    monkeypatch.setattr(hidden, "_AT_ONCE", at_once * CLASSES)
 
 
 @pytest.mark.usefixtures("sliced")
@@ -221,3 +227,31 @@ def test_bfloat16_hidden_states_are_multiplied_as_they_are_and_compared_in_float
     assert abs(float(loss.total.detach() - exact.total.detach())) < 0.02 * float(exact.total.detach())
     for found, expected in ((mine, slope), (of_head, head_slope)):
         assert float((found.double() - expected.double()).norm() / expected.double().norm()) < 0.02
+
+
+def test_products_in_low_precision_are_summed_up_in_the_precision_of_the_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty slices: sums of eight products in bfloat16, carried over, are as near as each product is by itself."""
+    monkeypatch.setattr(hidden, "_LOGITS", CLASSES)
+    rows, made = 20, objective("labels")
+    ids, labels = torch.arange(rows), torch.arange(rows) % CLASSES
+    known = torch.ones(rows, dtype=torch.bool)
+    batch = Batch(ids, labels, known, known, ids, torch.zeros_like(ids), task("classification"))
+    low = wide(rows, WIDTH, seed=1).bfloat16().requires_grad_()
+    weight = wide(CLASSES, WIDTH, seed=2).bfloat16()
+    found, whole = weight.float().requires_grad_(), weight.double().requires_grad_()
+    made.loss(Signals.hidden(low, found), Signals(), batch).total.backward()
+    exact = low.detach().double().requires_grad_()
+    made.loss(Signals.dense(exact @ whole.T), Signals(), batch).total.backward()
+    assert low.grad is not None and found.grad is not None and whole.grad is not None and exact.grad is not None
+    assert found.grad.dtype == torch.float32 and low.grad.dtype == torch.bfloat16
+    for ours, right in ((found.grad, whole.grad), (low.grad, exact.grad)):
+        assert float((ours.double() - right).norm() / right.norm()) < 0.01
+
+
+def test_the_gradient_of_the_head_is_handed_over_and_not_copied() -> None:
+    pair = Pair()
+    loss = objective("labels").loss(pair.headed(), Signals(), pair.batch).total
+    made = loss.grad_fn.next_functions[0][0] if loss.grad_fn.name() == "AddBackward0" else loss.grad_fn
+    places = {each.data_ptr() for each in made.saved_tensors if each is not None}
+    loss.backward()
+    assert pair.weight.grad is not None and pair.weight.grad.data_ptr() in places

@@ -262,7 +262,7 @@ def test_what_is_said_is_the_reference(ours: str, theirs: str) -> None:
     assert said.said is not None and isinstance(said.targets, AlignedTargets)
     student = network(one, 9)(rows).detach()
     values = [said.targets.divergence(each, student, 1.0) for each in (kl, sorted_distance)]
-    logits = torch.log_softmax(said.targets.logits, dim=-1)
+    logits = torch.log_softmax(said.targets.made_logits(), dim=-1)
     several = 0
     for row, line in enumerate(rows):
         tokens = line[0][line[1] > 0].tolist()
@@ -288,7 +288,7 @@ def test_a_span_has_the_probability_of_its_text() -> None:
     cut = torch.tensor([number < 0 for number in Interpreter(ours, theirs).meant])
     own = torch.log_softmax(logits.masked_fill(cut, -torch.inf), dim=-1)
     assert isinstance(said.targets, AlignedTargets)
-    told = torch.log_softmax(said.targets.logits[0], dim=-1)
+    told = torch.log_softmax(said.targets.made_logits()[0], dim=-1)
     longer = [span for span in reading.spans if span.ours[1] - span.ours[0] > 1]
     assert longer
     for span in longer:
@@ -308,7 +308,7 @@ def test_documents_of_a_row_are_read_apart() -> None:
         place = slice(start, start + len(tokens))
         assert torch.equal(together.said[0, place], alone.said[0])
         assert isinstance(alone.targets, AlignedTargets) and isinstance(together.targets, AlignedTargets)
-        found, expected = together.targets.logits[0, place], alone.targets.logits[0]
+        found, expected = together.targets.made_logits()[0, place], alone.targets.made_logits()[0]
         assert torch.allclose(found[alone.said[0]].exp(), expected[alone.said[0]].exp(), atol=1e-9)
 
 

@@ -23,9 +23,10 @@ from limbeck.divergences import (
     total_variation,
 )
 from limbeck.errors import TeacherError
+from limbeck.signals import Signals
 from limbeck.targets.dense import DenseTargets
 from limbeck.targets.distance import distances
-from limbeck.targets.hidden import HiddenTargets
+from limbeck.targets.hidden import HiddenTargets, slices
 from limbeck.targets.protocol import SoftTargets
 from limbeck.targets.topk import TopKTargets
 
@@ -334,10 +335,10 @@ def test_merging_symbols_can_raise_adaptive_kl() -> None:
 
 
 def test_hidden_states_answer_as_dense_over_several_chunks() -> None:
-    rows, symbols = 50, 50_000
+    rows, symbols = 150, 50_000
     hidden, head = normal(2, rows, WIDTH, seed=1), normal(symbols, WIDTH, seed=2)
     targets, student = HiddenTargets(hidden, head), normal(2, rows, symbols, seed=3).requires_grad_()
-    assert len(list(HiddenTargets(hidden.flatten(0, 1), head).chunks())) == 2
+    assert len(list(slices(2 * rows, symbols, hidden.device))) == 2
     weights = normal(2, rows, seed=4)
     found = []
     for each in (targets, DenseTargets(hidden @ head.T)):
@@ -345,7 +346,7 @@ def test_hidden_states_answer_as_dense_over_several_chunks() -> None:
         found.append((value.detach(), *torch.autograd.grad((weights * value).sum(), student)))
     for ours, dense in zip(*found, strict=True):
         assert torch.allclose(ours, dense, rtol=1e-10, atol=1e-14)
-    assert torch.allclose(targets.logits, hidden @ head.T, rtol=1e-12)
+    assert torch.allclose(targets.made_logits(), hidden @ head.T, rtol=1e-12)
 
 
 def test_hidden_states_keep_no_graph_of_the_teacher_and_answer_twice() -> None:
@@ -361,10 +362,18 @@ def test_hidden_states_keep_no_graph_of_the_teacher_and_answer_twice() -> None:
     assert HiddenTargets(hidden[:0], head).divergence(kl, student[:0], 2.0).shape == (0,)
 
 
+def test_what_hidden_states_are_is_asked_without_making_their_logits() -> None:
+    """A trillion of them would not fit: whether they can be made, and in which shape, is said beforehand."""
+    size = 1 << 20
+    said = Signals.hidden(torch.zeros(size, 1), torch.zeros(size, 1))
+    assert said.outputs == (size, size)
+    assert said.logits_at(torch.tensor([3])).shape == (1, size)
+
+
 def test_hidden_states_of_half_the_precision_meet_a_head_in_its_own() -> None:
     hidden, head = normal(4, WIDTH, seed=1).half(), normal(SYMBOLS, WIDTH, seed=2).float()
-    assert torch.equal(HiddenTargets(hidden, head).logits, hidden.float() @ head.T)
-    assert HiddenTargets(hidden, head.half()).logits.dtype == torch.float16
+    assert torch.equal(HiddenTargets(hidden, head).made_logits(), hidden.float() @ head.T)
+    assert HiddenTargets(hidden, head.half()).made_logits().dtype == torch.float16
 
 
 # How far from dense

@@ -4,6 +4,7 @@ Autograd by itself would keep several tensors of rows x symbols until the backwa
 exponentials are taken once and kept, and the gradient is made of them in one pass.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from limbeck.precision import wide
 
 
 def softened(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
-    """Logits divided by a temperature (> 0), in at least float32 whatever their precision; at 1 they may be the same."""
+    """Logits divided by a temperature (> 0), in at least float32 whatever their precision; at 1 perhaps the same."""
     return wide(logits) if temperature == 1 else wide(logits) / temperature
 
 
@@ -53,6 +54,30 @@ def merged(
     """
     found: Tensor = _Merged.apply(logits, symbols, temperature, missing)
     return found
+
+
+@torch.no_grad()
+def tails(
+    logits: Float[Tensor, "*rows symbols"], symbols: Int[Tensor, "*rows kept"], temperatures: Sequence[float]
+) -> Float[Tensor, "*rows temperatures"]:
+    """The log of the summed exponentials of all but some symbols, at several temperatures; in at least float32.
+
+    Each is the last of what `merged` says at that temperature: -inf where nothing is left.
+
+    Args:
+        logits: All of them.
+        symbols: Which ones are left out, each there once.
+        temperatures: One at least; each divides the logits.
+    """
+    soft = wide(logits)
+    others = (soft.clone() if soft is logits else soft).scatter_(-1, symbols, -torch.inf)
+    largest = others.amax(dim=-1, keepdim=True).clamp(min=torch.finfo(others.dtype).min)
+    others.sub_(largest)
+    found = []
+    for temperature in temperatures:
+        raised = others.exp() if temperature == 1 else (others / temperature).exp_()
+        found.append(largest / temperature + raised.sum(dim=-1, keepdim=True).log())
+    return torch.cat(found, dim=-1)
 
 
 def _exponentials(soft: Tensor, *, spent: bool) -> tuple[Tensor, Tensor, Tensor]:

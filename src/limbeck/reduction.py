@@ -3,7 +3,8 @@
 A student that says hidden states in the place of logits (a language model) is asked through its head: the positions
 that count are taken some at a time, their logits made, and each term's values and their gradient in the logits computed
 at once; gradients of hidden states and head are summed up on the way. No tensor of positions x classes is larger than
-what is taken at a time, nothing is computed twice, and values and gradients are those of all logits at once.
+what is taken at a time, nothing is computed twice, and values and gradients are those of all logits at once. Products
+with the head are made in the precision of the hidden states; what methods see of the logits is at least float32.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +20,12 @@ from torch.nn import functional
 from limbeck.errors import ObjectiveError
 from limbeck.precision import wide
 from limbeck.signals import Batch, Signals
-from limbeck.targets.hidden import HiddenTargets
+from limbeck.targets.dense import DenseTargets
+from limbeck.targets.hidden import HiddenTargets, pieces, slices
 
-# Logits at a time. Loss and gradients of 1,024 positions of 49,152 symbols on one thread of a CPU, beside 64 recorded
-# symbols: 3.0 s at 2^22 and 2^23, 3.2 s at 2^21, 3.3 s at 2^24, 3.5 s at 2^25 (medians of three turns).
-_LOGITS = 1 << 23
+# Slices whose products for the head's gradient are summed up in the precision of the hidden states, before they are
+# added to a sum in the head's own.
+_LOW_SUMS = 8
 
 
 @dataclass(frozen=True)
@@ -131,40 +133,62 @@ def through_head(
     return total, means
 
 
-@dataclass
+class _HeadGradient:
+    """The gradient of the head's weight, slice by slice.
+
+    A product in low precision is added to a sum in that precision, which costs no pass of its own over the weight; the
+    sum is carried over to one in the weight's precision before it has many parts.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self._like, self._held = weight, 0
+        self._low: Tensor | None = None
+        self._whole: Tensor | None = None
+
+    def add(self, slope: Float[Tensor, "some classes"], said: Float[Tensor, "some width"]) -> None:
+        if self._low is None:
+            self._low = torch.empty_like(self._like, dtype=said.dtype)
+        torch.addmm(self._low, slope.t(), said, beta=float(self._held > 0), out=self._low)
+        self._held += 1
+        if self._held == _LOW_SUMS and self._low.dtype != self._like.dtype:
+            self._carry()
+
+    def sum(self) -> Float[Tensor, "classes width"]:
+        """What was added, in the weight's precision."""
+        if self._held and self._low is not None:
+            self._carry()
+        return torch.zeros_like(self._like) if self._whole is None else self._whole
+
+    def _carry(self) -> None:
+        assert self._low is not None
+        # Without a sum so far it is this one, which is not copied where its precision is right.
+        self._whole = self._low.to(self._like.dtype) if self._whole is None else self._whole.add_(self._low)
+        self._held = 0
+
+
 class _Sums:
     """Gradients as they are summed up, slice by slice; None for what asks for none."""
 
-    hidden: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
-    parameters: list[Tensor]
-
-    @classmethod
-    def of(
-        cls, wanted: Sequence[bool], hidden: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor]
-    ) -> "_Sums":
-        hidden_sum, weight_sum, bias_sum = (
-            torch.zeros_like(like) if want and like is not None else None
-            for want, like in zip(wanted, (hidden, weight, bias), strict=False)
-        )
-        return cls(hidden_sum, weight_sum, bias_sum, [torch.zeros_like(each) for each in rest])
+    def __init__(
+        self, wanted: Sequence[bool], hidden: Tensor, weight: Tensor, bias: Tensor | None, rest: Sequence[Tensor]
+    ) -> None:
+        self._hidden = torch.zeros_like(hidden) if wanted[0] else None
+        self._weight = _HeadGradient(weight) if wanted[1] else None
+        self._bias = torch.zeros_like(bias) if wanted[2] and bias is not None else None
+        self.own, self.parameters = rest, [torch.zeros_like(each) for each in rest]
 
     def add(self, places: tuple[Tensor, ...], slope: Tensor, said: Tensor, head: Tensor) -> None:
         """Adds what the gradient of some logits makes of the hidden states behind them and of the head."""
-        low = slope.to(said.dtype)
-        if self.hidden is not None:
-            self.hidden[places] = (low @ head).to(self.hidden.dtype)
-        if self.weight is not None:
-            if self.weight.dtype == low.dtype:
-                self.weight.addmm_(low.t(), said)
-            else:
-                self.weight += low.t() @ said
-        if self.bias is not None:
-            self.bias += slope.sum(dim=0)
+        if self._hidden is not None:
+            self._hidden[places] = slope @ head
+        if self._weight is not None:
+            self._weight.add(slope, said)
+        if self._bias is not None:
+            self._bias += slope.sum(dim=0, dtype=self._bias.dtype)
 
     def all(self) -> list[Tensor | None]:
-        return [self.hidden, self.weight, self.bias, *self.parameters]
+        weight = None if self._weight is None else self._weight.sum()
+        return [self._hidden, weight, self._bias, *self.parameters]
 
 
 class _ThroughHead(torch.autograd.Function):
@@ -179,25 +203,20 @@ class _ThroughHead(torch.autograd.Function):
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
         wanted = any(ctx.needs_input_grad)
-        sums = _Sums.of(ctx.needs_input_grad, hidden, weight, bias, parameters) if wanted else None
+        sums = _Sums(ctx.needs_input_grad, hidden, weight, bias, parameters) if wanted else None
         head, low_bias = weight.to(hidden.dtype), None if bias is None else bias.to(hidden.dtype)
         precision = torch.promote_types(hidden.dtype, torch.float32)
         means = torch.zeros(len(parts), dtype=precision, device=hidden.device)
-        reads_logits = any(part.reads_logits for part in parts)
+        room: Tensor | None = None
         for places in _slices(parts, len(weight)):
             said = hidden[places]
-            logits = wide(functional.linear(said, head, low_bias)).requires_grad_(wanted)
-            heard = _said(teacher, places, reads_logits)
-            with torch.set_grad_enabled(wanted):
-                values = [part.at(places, Signals.dense(logits), heard) for part in parts]
-                total = torch.stack([part.weight * value for part, value in zip(parts, values, strict=True)]).sum()
-                slopes = _slopes(total, logits, parameters) if sums is not None else []
-            means += torch.stack([value.detach() for value in values]).to(precision)
+            # The same memory for every slice: what is taken from the system anew costs as much as a pass over it.
+            room = hidden.new_empty(len(said), len(weight)) if room is None else room[: len(said)]
+            logits = _product(said, head, low_bias, room)
+            means += _asked(parts, places, logits, teacher, sums)
             if sums is not None:
-                sums.add(places, slopes[0], said, head)
-                for whole, slope in zip(sums.parameters, slopes[1:], strict=True):
-                    whole += slope
-        ctx.sums = sums
+                sums.add(places, logits, said, head)
+        ctx.save_for_backward(*([] if sums is None else sums.all()))
         ctx.mark_non_differentiable(means)
         weights = torch.tensor([part.weight for part in parts], dtype=precision, device=hidden.device)
         return (weights * means).sum(), means
@@ -205,9 +224,40 @@ class _ThroughHead(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        # In place would spoil a second backward pass through a retained graph.
-        found = [None if each is None else each * upstream.to(each.dtype) for each in ctx.sums.all()]
+        found = ctx.saved_tensors
+        # Looking at the number would make another device wait. In place would spoil a second backward pass through a
+        # retained graph.
+        if upstream.device.type != "cpu" or float(upstream) != 1:
+            found = [None if each is None else each * upstream.to(each.dtype) for each in found]
         return (*found[:3], None, None, *found[3:])
+
+
+def _product(said: Tensor, head: Tensor, bias: Tensor | None, room: Tensor) -> Tensor:
+    if bias is None:
+        return torch.mm(said, head.t(), out=room)
+    return torch.addmm(bias, said, head.t(), out=room)
+
+
+def _asked(
+    parts: Sequence[Part], places: tuple[Tensor, ...], logits: Tensor, teacher: Signals, sums: _Sums | None
+) -> Float[Tensor, " parts"]:
+    """What some positions add to each part's mean; with sums, their logits are overwritten with their gradient."""
+    wanted = sums is not None
+    said = _said(teacher, places, any(part.reads_logits for part in parts))
+    means = []
+    for few in pieces(logits):
+        at = tuple(each[few] for each in places)
+        asked, heard = wide(logits[few]).requires_grad_(wanted), said.rows(few)
+        with torch.set_grad_enabled(wanted):
+            values = [part.at(at, Signals.dense(asked), heard) for part in parts]
+            total = torch.stack([part.weight * value for part, value in zip(parts, values, strict=True)]).sum()
+            if sums is not None:
+                slope, *slopes = _slopes(total, asked, sums.own)
+                logits[few] = slope
+                for whole, own in zip(sums.parameters, slopes, strict=True):
+                    whole += own
+        means.append(torch.stack([value.detach() for value in values]))
+    return torch.stack(means).sum(dim=0)
 
 
 def _slopes(total: Tensor, logits: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -226,16 +276,17 @@ def _slices(parts: Sequence[Part], classes: int) -> Iterator[tuple[Tensor, ...]]
     for part in parts[1:]:
         counted = counted | part.counted
     places = counted.nonzero(as_tuple=True)
-    step = max(1, _LOGITS // classes)
-    for start in range(0, len(places[0]), step):
-        yield tuple(each[start : start + step] for each in places)
+    for some in slices(len(places[0]), classes, counted.device):
+        yield tuple(each[some] for each in places)
 
 
 def _said(teacher: Signals, places: tuple[Tensor, ...], logits: bool) -> Signals:
     """What a teacher says of some positions; features stay behind, and silence was heard when rows were counted."""
     targets = None if teacher.targets is None else teacher.targets.rows(places)
     said = None if teacher.logits is None else teacher.logits[places]
-    if logits and said is None and isinstance(targets, HiddenTargets):
-        said = targets.logits
+    if isinstance(targets, HiddenTargets):
+        # Their logits are made of all these positions together; methods are asked about fewer.
+        targets = DenseTargets(targets.made_logits())
+        said = targets.logits if logits and said is None else said
     members = tuple(_said(member, places, logits) for member in teacher.members)
     return replace(teacher, logits=said, targets=targets, features={}, said=None, members=members)

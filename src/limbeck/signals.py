@@ -218,7 +218,7 @@ class Signals:
     def logits_at(self, places: Tensor | tuple[Tensor, ...]) -> Float[Tensor, "positions classes"]:
         """The logits at some positions; where hidden states were said, made of those there."""
         if self.logits is None and isinstance(self.targets, MakesLogits):
-            return self.targets.rows(places).logits
+            return self.targets.rows(places).made_logits()
         assert self.logits is not None
         return self.logits[places]
 

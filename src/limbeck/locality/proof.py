@@ -211,8 +211,8 @@ def _filter(ran: _Ran, control: _Ran, report: Mapping[str, Any] | None, refused:
     return Check(
         name,
         "proved",
-        f"a filter that kills at the first such call is on each of its threads ({threads}), and the process lived; another, "
-        "which asked on purpose, was killed",
+        f"a filter that kills at the first such call is on each of its threads ({threads}), and the process lived; "
+        "another, which asked on purpose, was killed",
     )
 
 

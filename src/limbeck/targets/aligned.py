@@ -104,9 +104,8 @@ class AlignedTargets:
         order = torch.cat([at, inside]).argsort()
         return torch.cat([value.to(ours.dtype) for value in values])[order].view(student.shape[:-1])
 
-    @property
     @torch.no_grad()
-    def logits(self) -> Float[Tensor, "*rows classes"]:
+    def made_logits(self) -> Float[Tensor, "*rows classes"]:
         """Log-probabilities of all the student's symbols; inside of a span those not known share evenly."""
         flat = self._flat()
         _, rest = _pair(flat.share)

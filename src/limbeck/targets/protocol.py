@@ -61,9 +61,11 @@ class MakesLogits(SoftTargets, Protocol):
         """That of all logits, the rows' dimensions first."""
         ...
 
-    @property
-    def logits(self) -> Float[Tensor, "*rows classes"]:
-        """All logits of all rows."""
+    def made_logits(self) -> Float[Tensor, "*rows classes"]:
+        """All logits of all rows.
+
+        A method and no property: asking whether something is of this kind reads its properties.
+        """
         ...
 
     def rows(self, index: Places) -> "MakesLogits":

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from limbeck.divergences import Divergence, is_monotone, tempered
-from limbeck.partial import merged, softened
+from limbeck.partial import merged, softened, tails
 from limbeck.targets.protocol import Places, insist
 
 
@@ -61,8 +61,8 @@ class TopKTargets:
         """
         size = logits.shape[-1]
         symbols = logits.topk(min(k, size), dim=-1, sorted=False).indices.sort(dim=-1).values
-        tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]
-        return cls(symbols, logits.gather(-1, symbols), torch.stack(tails, dim=-1), tuple(temperatures), size)
+        rest = tails(logits, symbols, temperatures)
+        return cls(symbols, logits.gather(-1, symbols), rest, tuple(temperatures), size)
 
     @torch.no_grad()
     def fewer(self, k: int) -> "TopKTargets":

@@ -1,6 +1,7 @@
 """One training step's forward pass: student, features, loss."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Shaped
@@ -10,6 +11,7 @@ from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.signals import Batch, Signals
 from limbeck.taps import listen
+from limbeck.targets.hidden import HiddenTargets
 from limbeck.training.compilation import compiled
 
 
@@ -18,7 +20,8 @@ class Step(nn.Module):
 
     The student runs in the plan's precision; the objective sees logits and features in float32 always, since
     differences of logits and of log-probabilities lose their digits in bfloat16. Hidden states of which logits are
-    still to be made stay as they are: the logits are made in their precision, and then seen in float32. With `compile`
+    still to be made go into the head in the plan's precision, as into every linear layer; the logits are then seen in
+    float32. With `compile`
     the student's passes are compiled at the first `forward`; the objective is not, since it works on a few numbers a
     row and may change from step to step.
     """
@@ -60,11 +63,14 @@ def _heard(model: Model, inputs: Shaped[Tensor, "rows ..."], layers: tuple[str, 
 
 
 def widened(signals: Signals) -> Signals:
-    """The same signals of a student in float32."""
+    """The same signals of a student in float32; what a head is still given, in bfloat16, as autocast would give it."""
+    targets = signals.targets if signals.logits is None else None
+    if isinstance(targets, HiddenTargets):
+        targets = replace(targets, hidden=targets.hidden.bfloat16())
     return Signals(
         None if signals.logits is None else signals.logits.float(),
         {name: feature.float() for name, feature in signals.features.items()},
-        signals.targets if signals.logits is None else None,
+        targets,
     )
 
 

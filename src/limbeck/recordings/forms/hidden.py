@@ -60,7 +60,7 @@ class Hidden:
             raise self._other_than(
                 f"gives {tuple(hidden.shape[1:])} a row, and the head reads {weight.shape[1]} numbers"
             )
-        said = HiddenTargets(hidden.cpu(), found[_WEIGHT], found.get(_BIAS)).logits
+        said = HiddenTargets(hidden.cpu(), found[_WEIGHT], found.get(_BIAS)).made_logits()
         if said.shape != logits.shape:
             raise self._other_than(f"would give logits of shape {tuple(said.shape[1:])} a row")
         apart = float((said - logits.cpu()).abs().max())
@@ -79,7 +79,7 @@ class Hidden:
         hidden = kept[_HIDDEN]
         assert isinstance(hidden, Tensor)
         targets = HiddenTargets(hidden, tables[_WEIGHT], tables.get(_BIAS))
-        return (targets.logits if dense else None), targets
+        return (targets.made_logits() if dense else None), targets
 
     def _other_than(self, why: str) -> RecordingError:
         return RecordingError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from limbeck.errors import RecipeError, RecordingError
 from limbeck.objective import Needs
+from limbeck.precision import wide
 from limbeck.recordings.codecs import index_sets, log_probs
 from limbeck.recordings.columns import Blocks, Stored
 from limbeck.recordings.precision import PRECISIONS, kept_in, refuse_unknown, whole_numbers
@@ -153,8 +154,11 @@ class TopK:
         assert signals.outputs is not None
 
         def largest(logits: Tensor) -> tuple[Tensor, ...]:
-            found = TopKTargets.of(logits - logits.amax(dim=-1, keepdim=True), self.k, self.temperatures)
-            return found.symbols, found.logits, found.tails
+            # The few that are kept are moved, not all: that is a pass less, and in low precision it would round.
+            found = TopKTargets.of(logits, self.k, self.temperatures)
+            kept = wide(found.logits)
+            top = kept.amax(dim=-1, keepdim=True)
+            return found.symbols, kept - top, found.tails - top / top.new_tensor(self.temperatures)
 
         symbols, logits, tails = (part.cpu() for part in signals.of_logits(largest))
         return TopKTargets(symbols, logits, tails, self.temperatures, signals.outputs[-1])
