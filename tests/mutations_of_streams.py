@@ -3,7 +3,7 @@
 from mutations import Mutation
 
 STREAM, ALERTS, CASCADE = "test_runtime_stream.py", "test_runtime_alerts.py", "test_runtime_cascade.py"
-TUNING, EPISODES = "test_tuning.py", "test_episodes.py"
+TUNING, EPISODES, ESCALATION = "test_tuning.py", "test_episodes.py", "test_tuning_escalation.py"
 
 MUTATIONS_OF_STREAMS = [
     Mutation(
@@ -186,14 +186,14 @@ MUTATIONS_OF_STREAMS = [
         "thresholds are searched on after one has failed",
         "tuning/escalation.py",
         (("            break\n", "            continue\n"),),
-        TUNING,
+        ESCALATION,
         "lowest_whose_bound or no_more_often",
     ),
     Mutation(
         "the risk is that of the trusted rows alone",
         "tuning/escalation.py",
         (("bdtr(wrong, len(differ), risk)", "bdtr(wrong, max(int((confidences >= threshold).sum()), 1), risk)"),),
-        TUNING,
+        ESCALATION,
         "lowest_whose_bound",
     ),
 ]
