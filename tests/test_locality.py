@@ -98,7 +98,7 @@ def evidence(found: Locality, name: str) -> str:
 
 
 def barriers(found: Locality) -> None:
-    """Skips where the kernel of this machine refuses to raise barriers; one that is raised and does not hold is a bug."""
+    """Skips where this machine's kernel refuses barriers; one that is raised and does not hold is a bug."""
     for name in ("there is no network interface", "nobody asks for a socket"):
         said = evidence(found, name)
         if re.match("the kernel refuses|no filter is known|this system has no", said):
