@@ -176,6 +176,7 @@ def student(good_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return small(good_run.folder, tmp_path_factory.mktemp("student") / "run", budget="2 steps")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read in /proc, which is Linux's")
 def test_memory_grows_by_what_an_artifact_holds(tmp_path: Path) -> None:
     megabytes = 24
@@ -193,6 +194,7 @@ def test_memory_grows_by_what_an_artifact_holds(tmp_path: Path) -> None:
 
 
 class TestMeasuring:
+    @pytest.mark.slow
     def test_an_artifact_beside_another(self, artifact: Path, tmp_path: Path) -> None:
         graph = small_artifacts.linear(tmp_path, (1, 8, 8), 100_000)
         names = [str(each) for each in range(100_000)]
@@ -230,6 +232,7 @@ class TestMeasuring:
         assert by_price.invested == pytest.approx(teacher.training * 3.6 / 3600) and by_price.teacher == 0.001
         assert found.carbon == pytest.approx(10 * found.speed.cpu_seconds * 1e6 / 3.6e6 * 400)
 
+    @pytest.mark.slow
     def test_what_was_not_named_is_said_to_be_missing(self, good_run: Run, student: Run, artifact: Path) -> None:
         found = bench(artifact, against=student.folder, rounds=3, power=Power(source="none"))
         assert [each.what for each in found.break_even] == ["time"]

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import platform
+import re
 import shutil
 import struct
 import subprocess
@@ -97,10 +98,11 @@ def evidence(found: Locality, name: str) -> str:
 
 
 def barriers(found: Locality) -> None:
-    """Skips where the kernel of this machine raises no barriers."""
+    """Skips where this machine's kernel refuses barriers; one that is raised and does not hold is a bug."""
     for name in ("there is no network interface", "nobody asks for a socket"):
-        if verdicts(found)[name] == "not proved":
-            pytest.skip(f"not shown on this machine: {evidence(found, name)}")
+        said = evidence(found, name)
+        if re.match("the kernel refuses|no filter is known|this system has no", said):
+            pytest.skip(f"not shown on this machine: {said}")
 
 
 def test_everything_is_shown_of_an_artifact(proof: Locality, artifact: Path) -> None:
