@@ -19,6 +19,7 @@ import numpy.typing as npt
 from limbeck.errors import ModelError, RecipeError
 from limbeck.firmware import building, emulation, meaning, rule, translation
 from limbeck.firmware.graph import prepared
+from limbeck.firmware.sizes import Firmware, sizes, spelled
 from limbeck.storage import guarded
 from limbeck_runtime.container import unsealed
 from limbeck_runtime.errors import RuntimeFault
@@ -31,41 +32,6 @@ FLASH, RAM = 2**20, 256 * 2**10
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PLAIN = ("board.h", "board.c", "host.c")
-
-
-@dataclass(frozen=True)
-class Firmware:
-    """A student in C.
-
-    Args:
-        folder: Where it lies.
-        name: Begins its names in C, and is the name of its function.
-        sources: What goes into a firmware, without headers.
-        arena: Bytes of memory between nodes: static, in RAM.
-        apart: Bytes it would take if every node had its own.
-        rows: How many known rows the self-test asks about.
-        real: Whether they are rows of the data; else those of the artifact, which are nobody's.
-        tolerance: The largest difference from ONNX Runtime that is the same answer, in the answers' unit.
-        host: What the self-test said on this machine; None where there is no compiler.
-        board: What it said on a Cortex-M4F in QEMU; None where there is none.
-        sized: How large a program around it is; None where there is no compiler for a Cortex-M4F.
-        fits: Whether flash and RAM (variables and stack) are within the budget; None where they were not measured.
-        notes: What was left out, and why.
-    """
-
-    folder: Path
-    name: str
-    sources: tuple[str, ...]
-    arena: int
-    apart: int
-    rows: int
-    real: bool
-    tolerance: float
-    host: emulation.Said | None
-    board: emulation.Said | None
-    sized: building.Sized | None
-    fits: bool | None
-    notes: tuple[str, ...]
 
 
 def firmware(
@@ -88,10 +54,9 @@ def firmware(
         ram: Bytes of variables and stack.
 
     Raises:
-        ArtifactError: When the file is damaged, or no artifact.
         RecipeError: When `to` is there already, or an argument is none.
-        ModelError: When a node does not translate, the sources do not compile, or they answer otherwise than ONNX
-            Runtime.
+        ModelError: When the file is damaged or no artifact, a node does not translate, the sources do not compile, or
+            they answer otherwise than ONNX Runtime.
         StorageError: When the folder cannot be written.
     """
     target = Path(to)
@@ -99,19 +64,10 @@ def firmware(
         raise RecipeError(f"{target} is there already", expected="a new folder", remedy="another name, or delete it")
     if flash < 1 or ram < 1:
         raise RecipeError(f"a budget of {flash} bytes of flash and {ram} of RAM", expected="1 or more of both")
-    predictor, content = load(artifact), Path(artifact).read_bytes()
-    files = unsealed(artifact)
-    manifest = read(files)
-    student = _Student(
-        manifest,
-        meaning.identifier(name or manifest.name),
-        translation.translated(prepared(files[manifest.graph.file]), meaning.identifier(name or manifest.name)),
-        *_known(predictor, array(manifest.golden.inputs, files), rows),
-        real=rows is not None,
-        flash=flash,
-        ram=ram,
-        origin={"artifact": Path(artifact).name, "sha256": hashlib.sha256(content).hexdigest()},
-    )
+    try:
+        student = _opened(Path(artifact), name, rows, flash, ram)
+    except RuntimeFault as fault:
+        raise ModelError(fault.problem, expected=fault.expected, remedy=fault.remedy) from fault
     target.parent.mkdir(parents=True, exist_ok=True)
     with guarded(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         folder = Path(scratch, target.name)
@@ -119,6 +75,18 @@ def firmware(
         found = student.written(folder, Path(scratch))
         folder.rename(target)
     return dataclasses.replace(found, folder=target)
+
+
+def _opened(artifact: Path, name: str, rows: npt.NDArray[Any] | None, flash: int, ram: int) -> "_Student":
+    """Everything that can be wrong with the artifact, before there is a folder."""
+    predictor, files = load(artifact), unsealed(artifact)
+    manifest = read(files)
+    rule.facts(manifest)
+    called = meaning.identifier(name or manifest.name)
+    known = _known(predictor, array(manifest.golden.inputs, files), rows)
+    code = translation.translated(prepared(files[manifest.graph.file]), called)
+    origin = {"artifact": artifact.name, "sha256": hashlib.sha256(artifact.read_bytes()).hexdigest()}
+    return _Student(manifest, called, code, *known, rows is not None, flash, ram, origin)
 
 
 def _known(
@@ -172,7 +140,7 @@ class _Student:
         if fits is False and sized is not None:
             notes.append(f"BEYOND THE BUDGET of {self.flash} bytes of flash and {self.ram} of RAM")
         found = Firmware(
-            folder, self.name, self.sources, self.code.arena, self.code.apart, len(self.rows), self.real,
+            folder, self.name, self.sources, self.code.arena, self.code.least, self.code.apart, len(self.rows), self.real,
             self.manifest.golden.tolerance, host, board, sized, fits, tuple(notes),
         )  # fmt: skip
         (folder / "sizes.json").write_text(json.dumps(sizes(found), indent=1), encoding="utf-8")
@@ -253,50 +221,15 @@ class _Student:
         return sized, said
 
     def _readme(self, found: Firmware) -> str:
-        facts = self._facts() | self.origin
+        facts = {**self._facts(), **self.origin}
         facts |= {"limbeck": version("limbeck"), "translator": translation.version(), "notes": found.notes}
-        return _rendered("README.md.j2", {**facts, "sizes": list(_rows(found))})
+        return _rendered("README.md.j2", {**facts, "sizes": spelled(found)})
 
 
 _WHOSE = {
     True: "The rows in `golden.h` are rows of the data: they are for development, and belong into no product.",
     False: "The rows in `golden.h` are nobody's: each number stood at its place in another row of the validation data.",
 }
-
-
-def sizes(found: Firmware) -> dict[str, Any]:
-    """What was measured of a student in C, as JSON; None for what was not."""
-    said: dict[str, Any] = {"arena_bytes": found.arena, "without_sharing_bytes": found.apart, "rows": found.rows}
-    said |= {"tolerance": found.tolerance, "fits": found.fits}
-    said["host_difference"] = None if found.host is None else found.host.difference
-    said["flash_bytes"] = None if found.sized is None else found.sized.flash
-    said["static_bytes"] = None if found.sized is None else found.sized.static
-    said["compiler"] = None if found.sized is None else found.sized.compiler
-    said["stack_bytes"] = None if found.board is None else found.board.stack
-    said["instructions"] = None if found.board is None else found.board.instructions
-    said["board_difference"] = None if found.board is None else found.board.difference
-    equal = found.host is not None and found.board is not None
-    said["equal_bits"] = found.host.answers.tobytes() == found.board.answers.tobytes() if equal else None  # type: ignore[union-attr]
-    return said
-
-
-def _rows(found: Firmware) -> list[tuple[str, str]]:
-    said = sizes(found)
-    words = {
-        "flash_bytes": "flash, bytes (a program with nothing else, Cortex-M4F, -O2)",
-        "static_bytes": "RAM, bytes of variables",
-        "arena_bytes": "of these between nodes",
-        "without_sharing_bytes": "between nodes, if nothing were shared",
-        "stack_bytes": "RAM, bytes of stack (painted, in QEMU)",
-        "instructions": "instructions for an answer (QEMU; not cycles)",
-        "host_difference": "largest difference from ONNX Runtime, this machine",
-        "board_difference": "largest difference from ONNX Runtime, Cortex-M4F",
-        "equal_bits": "both machines answer in the same bits",
-        "tolerance": "the same answer is one within",
-        "compiler": "compiler",
-    }
-    return [(words[key], f"{said[key]:g}" if isinstance(said[key], float) else str(said[key])) for key in words
-            if said[key] is not None]  # fmt: skip
 
 
 def _other(where: str, difference: float, tolerance: float) -> ModelError:
@@ -312,7 +245,7 @@ def _rendered(template: str, facts: Mapping[str, Any]) -> str:
 
     environment = Environment(
         loader=PackageLoader("limbeck.firmware"),
-        autoescape=False,  # noqa: S701
+        autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
