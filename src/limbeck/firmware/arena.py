@@ -1,15 +1,15 @@
 """Memory between the nodes of a graph: one array, in which those share a place that are never needed at once.
 
 The translator gives each node's output an array of its own on the stack. Here the steps of its entry function are read
-back, each array gets the span of steps from its first writer to its last reader, and offsets are given to the largest
-array first, at the lowest place that is free over its span: "greedy by size for offset calculation" in Pisarchyk and
-Lee, 2020, https://arxiv.org/abs/2001.03288, section 5.2. Read: memory. Arrays that only change their shape share the
-place of what they are made of, and what a node makes of weights alone is made where it is first read.
+back, each array gets the span of steps from its first writer to its last reader, and then one after another the lowest
+place that is free over its span. The order decides; four are tried, among them "greedy by size" and "greedy by breadth"
+of Pisarchyk and Lee, 2020, https://arxiv.org/abs/2001.03288, section 5. Read: memory. Arrays that only change their
+shape share the place of what they are made of, and what a node makes of weights alone is made where it is first read.
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 BYTES = {"float": 4, "int8_t": 1, "uint8_t": 1, "_Bool": 1, "int16_t": 2, "uint16_t": 2}
@@ -240,11 +240,31 @@ def _spans(calls: Sequence[Call], steps: Steps) -> dict[str, tuple[int, int]]:
 
 
 def _placed(names: Sequence[str], spans: Mapping[str, tuple[int, int]], steps: Steps) -> dict[str, Place]:
+    """Places of the arrays of one group, by whichever order takes least."""
+    sizes = {name: -(-steps.temporaries[name].bytes // _STEP) * _STEP for name in names}
+    found = [_in_order(order, spans, sizes) for order in _orders(names, spans, sizes)]
+    return min(found, key=lambda places: max(place.offset + place.size for place in places.values()))
+
+
+def _orders(
+    names: Sequence[str], spans: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
+) -> Iterator[list[str]]:
+    """By size; by size and how long it is needed; as they are written; and step by step, the fullest first."""
+    yield sorted(names, key=lambda name: (-sizes[name], spans[name], name))
+    yield sorted(names, key=lambda name: (-sizes[name] * (1 + spans[name][1] - spans[name][0]), spans[name], name))
+    yield sorted(names, key=lambda name: (spans[name], -sizes[name], name))
+    live = [
+        [name for name in names if spans[name][0] <= step <= spans[name][1]]
+        for step in range(1 + max(last for _, last in spans.values()))
+    ]
+    fullest = sorted(live, key=lambda there: -sum(sizes[name] for name in there))
+    yield list(dict.fromkeys(name for there in fullest for name in sorted(there, key=lambda name: -sizes[name])))
+
+
+def _in_order(order: Sequence[str], spans: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    for name in sorted(names, key=lambda name: (-steps.temporaries[name].bytes, spans[name], name)):
-        first, last = spans[name]
-        size = -(-steps.temporaries[name].bytes // _STEP) * _STEP
-        offset = 0
+    for name in order:
+        (first, last), size, offset = spans[name], sizes[name], 0
         for other in sorted(found.values(), key=lambda place: place.offset):
             if other.first <= last and first <= other.last and other.offset < offset + size:
                 offset = max(offset, other.offset + other.size)

@@ -140,9 +140,19 @@ class _Student:
         if fits is False and sized is not None:
             notes.append(f"BEYOND THE BUDGET of {self.flash} bytes of flash and {self.ram} of RAM")
         found = Firmware(
-            folder, self.name, self.sources, self.code.arena, self.code.least, self.code.apart, len(self.rows), self.real,
-            self.manifest.golden.tolerance, host, board, sized, fits, tuple(notes),
-        )  # fmt: skip
+            folder,
+            self.name,
+            self.sources,
+            self.code,
+            len(self.rows),
+            self.real,
+            self.manifest.golden.tolerance,
+            host,
+            board,
+            sized,
+            fits,
+            tuple(notes),
+        )
         (folder / "sizes.json").write_text(json.dumps(sizes(found), indent=1), encoding="utf-8")
         (folder / "README.md").write_text(self._readme(found), encoding="utf-8")
         return found

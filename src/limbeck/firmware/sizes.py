@@ -6,6 +6,7 @@ from typing import Any
 
 from limbeck.firmware.building import Sized
 from limbeck.firmware.emulation import Said
+from limbeck.firmware.translation import Translated
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,7 @@ class Firmware:
         folder: Where it lies.
         name: Begins its names in C, and is the name of its function.
         sources: What goes into a firmware, without headers.
-        arena: Bytes of memory between nodes: static, in RAM.
-        least: What no plan of that memory can go below: the most bytes that are needed at one step.
-        apart: Bytes it would take if every node had its own.
+        code: The graph in C, and the memory between its nodes.
         rows: How many known rows the self-test asks about.
         real: Whether they are rows of the data; else those of the artifact, which are nobody's.
         tolerance: The largest difference from ONNX Runtime that is the same answer, in the answers' unit.
@@ -32,9 +31,7 @@ class Firmware:
     folder: Path
     name: str
     sources: tuple[str, ...]
-    arena: int
-    least: int
-    apart: int
+    code: Translated
     rows: int
     real: bool
     tolerance: float
@@ -48,9 +45,9 @@ class Firmware:
 def sizes(found: Firmware) -> dict[str, Any]:
     """What was measured of a student in C, as JSON; None for what was not."""
     said: dict[str, Any] = {
-        "arena_bytes": found.arena,
-        "least_bytes": found.least,
-        "without_sharing_bytes": found.apart,
+        "arena_bytes": found.code.arena,
+        "least_bytes": found.code.least,
+        "without_sharing_bytes": found.code.apart,
         "rows": found.rows,
     }
     said |= {"tolerance": found.tolerance, "fits": found.fits}
