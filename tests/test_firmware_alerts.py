@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limbeck.firmware import building
 from limbeck.firmware.building import FLAGS, HOST, found
 from limbeck_runtime.alerts import KINDS, NO_DATA, Alerts, Rule, milliseconds
 from limbeck_runtime.errors import InputError
 from limbeck_runtime.scores import Watch
 
-TEMPLATES = Path(__file__).parents[1] / "src" / "limbeck" / "firmware" / "templates"
+TEMPLATES = Path(building.__file__).parent / "templates"
 READINGS = Path(__file__).parents[2] / "shared" / "data" / "cgm" / "example_data_hall.csv.gz"
 REFUSED, STATES = 64, {"no data": 0, "normal": 1, "alert": 2}
 EVENT = Watch("event")
@@ -143,6 +144,14 @@ def test_real_readings_alarm_alike(machine):
     said = in_c(machine, stories)
     assert said == in_python(stories) and len(said) > 10_000
     assert sum(each[0] & 4 > 0 for each in said) > 100
+
+
+def test_a_budget_is_of_24_hours_and_an_alert_of_a_day_ago_is_no_part_of_it(machine):
+    rule, day = Rule(EVENT, 2.0, 1.0, budget=1), 86_400_000
+    for after, mask in ((day - 1, 32), (day, 4)):
+        story = [(rule, [(False, 0, 3.0), (False, 1000, 0.0), (False, after, 3.0)])]
+        assert [each[0] for each in in_c(machine, story)] == [2 | 4, 8, mask]
+        assert in_c(machine, story) == in_python(story)
 
 
 def test_times_that_would_overflow_are_refused(machine):

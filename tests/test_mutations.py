@@ -10,6 +10,7 @@ from mutations_of_features import MUTATIONS_OF_FEATURES
 from mutations_of_measuring import MUTATIONS_OF_MEASURING
 from mutations_of_quantization import MUTATIONS_OF_QUANTIZATION
 from mutations_of_reasoning import MUTATIONS_OF_REASONING
+from mutations_of_firmware import MUTATIONS_OF_FIRMWARE
 from mutations_of_recordings import MUTATIONS_OF_RECORDINGS
 from mutations_of_reduction import MUTATIONS_OF_REDUCTION
 from mutations_of_relations import MUTATIONS_OF_RELATIONS
@@ -28,6 +29,7 @@ ALL = [
     *MUTATIONS_OF_FEATURES,
     *MUTATIONS_OF_MEASURING,
     *MUTATIONS_OF_QUANTIZATION,
+    *MUTATIONS_OF_FIRMWARE,
     *MUTATIONS_OF_RESPONSES,
     *MUTATIONS_OF_RECORDINGS,
     *MUTATIONS_OF_REASONING,
