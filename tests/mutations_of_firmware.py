@@ -92,13 +92,13 @@ MUTATIONS_OF_FIRMWARE = [
         "firmware/graph.py",
         (("node.attribute.remove(said)", "assert said"),),
         EMITTED,
-        "onnx_runtime_does",
+        "say_their_default",
     ),
     Mutation(
         "rows are flattened in another order",
         "firmware/translation.py",
         (('row = f"({given} (*){inner})row" if inner', 'row = f"({given} (*){inner})(row + 1)" if inner'),),
         EMITTED,
-        "onnx_runtime_does",
+        "go_in_as_bytes",
     ),
 ]

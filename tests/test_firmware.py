@@ -15,6 +15,7 @@ from limbeck.cli import main
 from limbeck.errors import ModelError, RecipeError
 from limbeck.firmware import building, emulation
 from limbeck.firmware.folder import firmware
+from limbeck.firmware.graph import prepared
 from limbeck.firmware.meaning import identifier, literal
 from limbeck_runtime.container import unsealed
 from limbeck_runtime.predictor import array, load
@@ -168,6 +169,15 @@ def test_bytes_go_in_as_bytes(tmp_path):
     assert found.host.answers == pytest.approx(load(path).outputs(golden), rel=1e-5)
     header = (found.folder / "student_9_bytes.h").read_text()
     assert "typedef uint8_t student_9_bytes_input;" in header and "STUDENT_9_BYTES_CLASS_A_B 0" in header
+
+
+def test_attributes_that_say_their_default_are_dropped_and_shapes_are_numbers(tmp_path):
+    """The translator takes a direction that is said for an unknown one, and knows no shape that is computed."""
+    model = prepared(mixed(tmp_path))
+    [gru] = [node for node in model.graph.node if node.op_type == "GRU"]
+    assert {each.name for each in gru.attribute} == {"hidden_size", "linear_before_reset"}
+    shapes = [value.type.tensor_type.shape.dim for value in (*model.graph.value_info, *model.graph.output)]
+    assert all(size.dim_value > 0 for shape in shapes for size in shape)
 
 
 def test_a_node_without_a_c_counterpart_is_named(tmp_path):

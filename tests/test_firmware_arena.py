@@ -59,7 +59,7 @@ def executed(steps: Steps, calls, found: Plan | None):
     raise AssertionError("no answer")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(programs())
 def test_a_planned_program_says_what_it_said_with_an_array_for_each_node(drawn):
     arrays = {name: Temporary(name, *each) for name, each in drawn[0].items()}
