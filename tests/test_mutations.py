@@ -7,10 +7,10 @@ from mutations import MUTATIONS, ROOT, Mutation, changed, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
 from mutations_of_artifacts import MUTATIONS_OF_ARTIFACTS
 from mutations_of_features import MUTATIONS_OF_FEATURES
+from mutations_of_firmware import MUTATIONS_OF_FIRMWARE
 from mutations_of_measuring import MUTATIONS_OF_MEASURING
 from mutations_of_quantization import MUTATIONS_OF_QUANTIZATION
 from mutations_of_reasoning import MUTATIONS_OF_REASONING
-from mutations_of_firmware import MUTATIONS_OF_FIRMWARE
 from mutations_of_recordings import MUTATIONS_OF_RECORDINGS
 from mutations_of_reduction import MUTATIONS_OF_REDUCTION
 from mutations_of_relations import MUTATIONS_OF_RELATIONS

@@ -175,7 +175,7 @@ class _Student:
         return files
 
     def _facts(self) -> dict[str, Any]:
-        import onnxruntime
+        from limbeck_runtime.onnx_runtime import onnxruntime
 
         given, said = self.manifest.input, self.manifest.output
         return {

@@ -44,7 +44,8 @@ def prepared(content: bytes) -> Any:
 
 def _folded(model: Any) -> Any:
     import onnx
-    import onnxruntime
+
+    from limbeck_runtime.onnx_runtime import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
