@@ -84,7 +84,7 @@ $(INSTALLED): requirements.lock pyproject.toml runtime/pyproject.toml
 
 # Without `boosting`: XGBoost brings 300 MB of CUDA libraries of its own; without `ray`: its wheel has 79 MB. Their tests
 # say that they skip.
-LOCKED_EXTRAS := data ecg language onnx server sklearn vision trackers
+LOCKED_EXTRAS := data ecg language micro onnx server sklearn vision trackers
 
 lock: ## requirements.lock anew, with the newest versions that fit
 	@set -e; $(FIND_UV); $$uv pip compile --quiet --upgrade --universal --python-version 3.11 \

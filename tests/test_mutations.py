@@ -7,6 +7,7 @@ from mutations import MUTATIONS, ROOT, Mutation, changed, killers
 from mutations_of_answers import MUTATIONS_OF_ANSWERS
 from mutations_of_artifacts import MUTATIONS_OF_ARTIFACTS
 from mutations_of_features import MUTATIONS_OF_FEATURES
+from mutations_of_firmware import MUTATIONS_OF_FIRMWARE
 from mutations_of_measuring import MUTATIONS_OF_MEASURING
 from mutations_of_quantization import MUTATIONS_OF_QUANTIZATION
 from mutations_of_reasoning import MUTATIONS_OF_REASONING
@@ -28,6 +29,7 @@ ALL = [
     *MUTATIONS_OF_FEATURES,
     *MUTATIONS_OF_MEASURING,
     *MUTATIONS_OF_QUANTIZATION,
+    *MUTATIONS_OF_FIRMWARE,
     *MUTATIONS_OF_RESPONSES,
     *MUTATIONS_OF_RECORDINGS,
     *MUTATIONS_OF_REASONING,

@@ -46,7 +46,7 @@ class Watch:
 
     def check(self, manifest: Manifest) -> None:
         """Raises `ArtifactError` where an artifact's answers hold no such number."""
-        _places(self, manifest)
+        places(self, manifest)
 
     def scores(self, manifest: Manifest, rows: npt.NDArray[Any], outputs: Floats) -> Floats:
         """The score of each row.
@@ -56,17 +56,17 @@ class Watch:
             rows: Raw rows, of shape (rows, *manifest.input.shape).
             outputs: What its graph said, of shape (rows, *manifest.output.shape).
         """
-        places = _places(self, manifest)
+        found = places(self, manifest)
         if self.kind == "reading":
-            return rows[:, places[0], -1].astype(np.float32)
+            return rows[:, found[0], -1].astype(np.float32)
         if outputs.ndim == 3:
             outputs = outputs[:, -1]
         if self.kind != "classes":
-            return outputs[:, places[0]].astype(np.float32)
-        best = outputs[:, places].max(axis=1)
+            return outputs[:, found[0]].astype(np.float32)
+        best = outputs[:, found].max(axis=1)
         if manifest.output.reading["kind"] == "classes":
             return best
-        others = np.delete(outputs, places, axis=1).max(axis=1)
+        others = np.delete(outputs, found, axis=1).max(axis=1)
         return np.asarray(best - others, np.float32)
 
     def said(self, score: float) -> str:
@@ -83,7 +83,7 @@ class Watch:
         return f"{(1 if score >= 0 else small) / (1 + small):.3g}"
 
 
-def _places(watch: Watch, manifest: Manifest) -> list[int]:
+def places(watch: Watch, manifest: Manifest) -> list[int]:
     """Where the numbers that are watched stand in a row or in outputs."""
     reading = manifest.output.reading
     kind, names = str(reading.get("kind")), tuple(reading.get("names", ()))

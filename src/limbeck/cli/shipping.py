@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from limbeck.cli.options import Changes, Debug, Json, Quiet, RunFolder
+from limbeck.cli.emitting import emit
+from limbeck.cli.options import Changes, Debug, Json, Quiet
 from limbeck.cli.screen import Screen
+from limbeck.errors import RecipeError, did_you_mean
 
 if TYPE_CHECKING:
     from limbeck.artifact.choice import Allowances
     from limbeck.shipment import Artifact
 
+TARGETS = ("onnx", "c")
+_C = "C sources"
+
 
 def export(
     context: typer.Context,
-    run: RunFolder,
+    run: Annotated[Path, typer.Argument(help="A run folder; for --target c also NAME.limbeck.", show_default=False)],
     to: Annotated[
-        Path | None, typer.Option("--to", help="NAME.limbeck; RUN/student.limbeck when left out.", show_default=False)
+        Path | None,
+        typer.Option("--to", help="NAME.limbeck, or RUN/student.limbeck; a new folder for C.", show_default=False),
     ] = None,
+    target: Annotated[str, typer.Option(help="onnx: one file; c: sources for a microcontroller.")] = "onnx",
     precision: Annotated[str, typer.Option(help="float32, int8 or auto.")] = "float32",
     calibrate: Annotated[
         int | None, typer.Option(min=1, help="For int8: training rows to calibrate on.", show_default=False)
@@ -56,6 +63,12 @@ def export(
     licences: Annotated[
         list[str] | None, typer.Option("--licence", help="A note on the licence of data or teacher; may be repeated.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="For an artifact as C: its run, for real rows.", rich_help_panel=_C)
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the function in C.", rich_help_panel=_C)] = "",
+    flash: Annotated[int, typer.Option(min=1, help="kB of flash it may take.", rich_help_panel=_C)] = 1024,
+    ram: Annotated[int, typer.Option(min=1, help="kB of RAM it may take.", rich_help_panel=_C)] = 256,
     changes: Changes = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -65,21 +78,21 @@ def export(
     from limbeck.shipment import export as ship
 
     screen = Screen.of(context)
+    words: dict[str, Any] = {
+        "precision": precision,
+        "calibrate": calibrate,
+        "only": only,
+        "allowances": _allowances(lose, agreement, distance, slower),
+        "who": "control" if control else "student",
+        "units": units or (),
+        "licences": licences or (),
+        "overrides": changes or (),
+    }
+    if _targeted(target) == "c":
+        emit(screen, run, to, batch=batch, data=data, name=name, flash=flash, ram=ram, exporting=words)
+        return
     progress = screen.progress()
-    artifact = ship(
-        run,
-        to,
-        precision=precision,  # type: ignore[arg-type]
-        calibrate=calibrate,
-        only=only,
-        allowances=_allowances(lose, agreement, distance, slower),
-        batch=batch,
-        who="control" if control else "student",
-        units=units or (),
-        licences=licences or (),
-        overrides=changes or (),
-        progress=progress,
-    )
+    artifact = ship(run, to, batch=batch, progress=progress, **words)
     progress.done()
     if candidates := artifact.manifest.verification.get("candidates"):
         screen.show(_candidates(candidates, artifact.manifest.verification), _choice(artifact))
@@ -119,6 +132,12 @@ def _candidates(candidates: Sequence[Mapping[str, Any]], verification: Mapping[s
 
 def _choice(artifact: "Artifact") -> str:
     return f"chosen: {artifact.manifest.verification['choice']}"
+
+
+def _targeted(target: str) -> str:
+    if target not in TARGETS:
+        raise RecipeError(f"there is no target {target!r}", remedy=did_you_mean(target, TARGETS))
+    return target
 
 
 def _table(artifact: "Artifact") -> Table:
