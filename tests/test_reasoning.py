@@ -420,7 +420,7 @@ def test_bad_input_stops_before_training(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "words.jsonl").write_text('{"question": "Who are you?", "solution": "I"}\n' * 30)
-    wrong = [{"question": f"What is {n} + 1?", "answer": n + 1, "wrong": f"#### {n}"} for n in range(40)]
+    wrong = [{"question": f"Start with {n}, add 1.", "answer": n + 1, "wrong": f"#### {n}"} for n in range(40)]
     (tmp_path / "wrong.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in wrong))
     made = said(tmp_path, **changes)
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(made))
