@@ -293,7 +293,9 @@ def test_a_teacher_on_a_server_from_problems_to_a_page(tmp_path: Path, solver: S
         steps, result = solved(held[place].question)
         right = text is not None and text["completion"].endswith(f"#### {result}")
         assert line["right"] == right
-        assert line["sound"] == (right and text is not None and text["completion"].startswith("\n".join(steps)))
+        assert line["sound"] == (
+            right and text is not None and text["completion"].startswith("\n".join([*steps, "####"]))
+        )
     # The second round asks for what nobody solved and what the student fails, of the training problems alone, warmer.
     failed = {line["problem"] for line in lines(tmp_path / "run" / "round-1" / "probe.jsonl") if not line["right"]}
     never = {each.number for each in held} - {line["problem"] for line in spent if line["sound"]}
