@@ -48,7 +48,7 @@ class Solver(Speaker):
         if draw == 1 or question in self.hopeless:
             result += 1
         if draw == 2:
-            steps = [f"{steps[0]}0", *steps[1:]]
+            steps = [f"{steps[0]}5", *steps[1:]]
         text = "\n".join([*steps, f"#### {result}"])
         usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": len(text)}
         return {"choices": [{"index": 0, "text": text, "finish_reason": why}], "usage": usage}

@@ -107,6 +107,7 @@ def test_nothing_is_run() -> None:
     assert evaluated("1" * 400) is None
     assert evaluated("(" * 200 + "1" + ")" * 200) is None
     assert evaluated("9 ** 999999999") is None
+    assert evaluated("2 ** 16") == 65536 and evaluated("2 ** 17") is None
     assert evaluated("0 ** (0 - 1)") is None
 
 

@@ -293,7 +293,9 @@ def test_a_teacher_on_a_server_from_problems_to_a_page(tmp_path: Path, solver: S
         steps, result = solved(held[place].question)
         right = text is not None and text["completion"].endswith(f"#### {result}")
         assert line["right"] == right
-        assert line["sound"] == (right and text is not None and text["completion"].startswith("\n".join(steps)))
+        assert line["sound"] == (
+            right and text is not None and text["completion"].startswith("\n".join([*steps, "####"]))
+        )
     # The second round asks for what nobody solved and what the student fails, of the training problems alone, warmer.
     failed = {line["problem"] for line in lines(tmp_path / "run" / "round-1" / "probe.jsonl") if not line["right"]}
     never = {each.number for each in held} - {line["problem"] for line in spent if line["sound"]}
@@ -420,7 +422,7 @@ def test_bad_input_stops_before_training(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "words.jsonl").write_text('{"question": "Who are you?", "solution": "I"}\n' * 30)
-    wrong = [{"question": f"What is {n} + 1?", "answer": n + 1, "wrong": f"#### {n}"} for n in range(40)]
+    wrong = [{"question": f"Start with {n}, add 1.", "answer": n + 1, "wrong": f"#### {n}"} for n in range(40)]
     (tmp_path / "wrong.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in wrong))
     made = said(tmp_path, **changes)
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(made))
