@@ -20,10 +20,7 @@ SLOW_TO_IMPORT = ["pytest", "torch", "numpy.testing", "hypothesis", "pydantic", 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A bug: a file, each text with what it becomes, and the test that notices (its file, a -k text).
-
-    Files are named from src/limbeck on; those of the runtime from runtime/src on, as `limbeck_runtime/NAME.py`.
-    """
+    """A bug: a file (from src/limbeck or runtime/src on), edits, and the test that notices (its file, a -k text)."""
 
     name: str
     file: str
@@ -34,9 +31,8 @@ class Mutation:
 
 LIVE, RECORDED, SPINE = "test_teachers.py", "test_recordings.py", "test_distillation.py"
 METHODS, DIVERGENCES = "test_objectives.py", "test_divergences.py"
-SERIES = "test_series_students.py"
 FUNCTION, ESTIMATOR, ONNX = "test_teachers_function.py", "test_teachers_estimator.py", "test_teachers_onnx.py"
-SILENT, SKOPS = "test_silent_rows.py", "test_teachers_skops.py"
+SERIES, SILENT, SKOPS = "test_series_students.py", "test_silent_rows.py", "test_teachers_skops.py"
 
 MUTATIONS = [
     Mutation(

@@ -70,12 +70,7 @@ def asked_of(
         RecordingError: When the number of views is missing.
     """
     where = device or torch.device("cpu")
-    if views is None and augment is not None:
-        raise RecordingError(
-            f"how many views of each row {augment!r} makes was not said",
-            expected="views: as many as the training has epochs, or what fits on the disk",
-            remedy="views=20 for 20 epochs; fewer are shown again in turn",
-        )
+    views = _views(views, augment)
     found = teacher.to(where)
     return Asked(
         found,
@@ -84,7 +79,7 @@ def asked_of(
         needs,
         tuple(classes),
         form.parse(keep).settled(needs, positions=rows.known.ndim > 1),
-        1 if views is None else views,
+        views,
         augment,
         augment_seed,
         rows_at_once(rows, BATCH) if batch_size is None else batch_size,
@@ -92,6 +87,16 @@ def asked_of(
         precision,
         found.compiled(through) if through is not None and isinstance(found, Compilable) else None,
     )
+
+
+def _views(views: int | None, augment: Augmentation | None) -> int:
+    if views is None and augment is not None:
+        raise RecordingError(
+            f"how many views of each row {augment!r} makes was not said",
+            expected="views: as many as the training has epochs, or what fits on the disk",
+            remedy="views=20 for 20 epochs; fewer are shown again in turn",
+        )
+    return 1 if views is None else views
 
 
 def views_that_fit(asked: "Asked", views: int, folder: Path) -> tuple[int, int]:

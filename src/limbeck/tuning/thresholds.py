@@ -14,7 +14,7 @@ from limbeck.metrics.episodes import Counted, counted
 from limbeck.progress import Progress, Silent
 from limbeck.tuning.files import Opened, data_for, refuse_test, told
 from limbeck.tuning.happenings import Happening, described, happening, rate
-from limbeck.tuning.search import Trial, chosen
+from limbeck.tuning.search import Chosen, Trial, chosen
 from limbeck_runtime.alerts import Rule
 from limbeck_runtime.alerts import rule as rule_of
 from limbeck_runtime.errors import ArtifactError
@@ -91,15 +91,7 @@ def tune(
     trial = _trial(opened, rows, "valid", begun.watch, episode)
     watcher.say(f"trying thresholds on {len(trial.lines)} validation records")
     found = chosen(trial, begun, allowed)
-    measured: dict[str, Any] = {
-        "asked": false_alarms,
-        "episode": described(episode),
-        "happening": asdict(episode),
-        "data": rows.fingerprint,
-        "tried": found.tried,
-        "test_looks": _looks(opened),
-        "valid": {**found.counted.facts(), "records": _by_record(trial, found.rule)},
-    }
+    measured = _measured(opened, trial, found, rows, false_alarms)
     judged = None
     if test:
         watcher.say("counting on the test records")
@@ -107,10 +99,21 @@ def tune(
         judged = held_out.counted(found.rule)
         measured["test"] = {**judged.facts(), "records": _by_record(held_out, found.rule)}
         measured["test_looks"] += 1
-    rule = replace(found.rule, measured=measured)
-    path = opened.written(to, alerts=asdict(rule))
-    rule = rule_of(Opened.of(path).manifest)
-    return Tuned(path, rule, episode, found.counted, judged, found.tried)
+    path = opened.written(to, alerts=asdict(replace(found.rule, measured=measured)))
+    return Tuned(path, rule_of(Opened.of(path).manifest), episode, found.counted, judged, found.tried)
+
+
+def _measured(opened: Opened, trial: Trial, found: Chosen, rows: Data, asked: str) -> dict[str, Any]:
+    """What stands beside a rule: what was asked for, and what it did on the validation records."""
+    return {
+        "asked": asked,
+        "episode": described(trial.what),
+        "happening": asdict(trial.what),
+        "data": rows.fingerprint,
+        "tried": found.tried,
+        "test_looks": _looks(opened),
+        "valid": {**found.counted.facts(), "records": _by_record(trial, found.rule)},
+    }
 
 
 def _looks(opened: Opened) -> int:
