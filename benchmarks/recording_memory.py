@@ -36,7 +36,7 @@ training: {batch: 64, lr: 0.01, precision: float32, channels_last: false, thread
 device: cpu
 control: false
 """
-TEACHER = "student: mlp(size=SIZE)\nobjective: labels\nbudget: 20 steps\n"
+TEACHER = "student: mlp(size=SIZE, depth=1)\nobjective: labels\nbudget: 20 steps\n"
 RECORDED = """
 teacher: teacher
 student: mlp(size=16)

@@ -257,10 +257,10 @@ def _rows(most: int | None) -> tuple[TensorRows, str]:
     return TensorRows.of(images, labels[:most].long()), f"{said}, {len(images):,} rows"
 
 
-def _bench(rows: int | None, compile: bool, folder: Path, console: Console) -> Bench:
+def _bench(rows: int | None, compile: bool, folder: Path, console: Console, **settled: Any) -> Bench:
     """Reads the rows, and lets Limbeck choose precisions and layout as it does before a training."""
     kept, source = _rows(rows)
-    training = {"batch": BATCH, "optimizer": "sgd", "lr": 0.05, "clip": None, "threads": 1, "compile": False}
+    training = {"batch": BATCH, "optimizer": "sgd", "lr": 0.05, "clip": None, "threads": 1, "compile": False, **settled}
     recipe = Recipe.make(
         data={"source": "rows"}, student="student", objective="labels", budget="1000000 steps", training=training
     )
@@ -301,6 +301,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps of each variant in a round")
     parser.add_argument("--rows", type=int, default=None, help="training rows; all by default")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--channels-last", action="store_true", help="bfloat16 in this layout, without measuring")
     parser.add_argument("--quick", action="store_true", help="ends within 50 seconds")
     parser.add_argument("--json", type=Path, help="writes ratios, milliseconds and the machine")
     given = parser.parse_args()
@@ -309,7 +310,8 @@ def main() -> None:
     here = machine(PACKAGES)
     with tempfile.TemporaryDirectory() as folder:
         rows = QUICK_ROWS if quick else given.rows
-        bench = _bench(rows, not (quick or given.no_compile), Path(folder), console)
+        settled = {"precision": "bfloat16", "channels_last": True} if given.channels_last else {}
+        bench = _bench(rows, not (quick or given.no_compile), Path(folder), console, **settled)
         console.print(f"{bench.source}; {here}", highlight=False)
         until = STARTED + QUICK_SECONDS if quick else float("inf")
         times = measured(_variants(bench, quick), given.rounds, 4 if quick else given.steps, until)

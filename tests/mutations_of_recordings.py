@@ -4,8 +4,44 @@ from mutations import Mutation
 
 RECORDED, KEPT, KEEPING = "test_recordings.py", "test_recorded_targets.py", "test_keeping.py"
 RECORDER, CODECS, FAR = "test_recorder.py", "test_codecs.py", "test_fidelity.py"
+ASKING = "test_asking.py"
 
 MUTATIONS_OF_RECORDINGS = [
+    Mutation(
+        "the recorder asks in float32 whatever was settled",
+        "inquiry.py",
+        (("with asked_in(self.precision, self.device):", 'with asked_in("float32", self.device):'),),
+        ASKING,
+        "asked_in_bfloat16",
+    ),
+    Mutation(
+        "the precision of a recording does not stand in its manifest",
+        "inquiry.py",
+        (('    if asked == "bfloat16":\n        return "autocast bfloat16"\n', ""),),
+        ASKING,
+        "asked_in_bfloat16",
+    ),
+    Mutation(
+        "a teacher that answers in bfloat16 is heard in it",
+        "training/asking.py",
+        (("            return heard(ask(batch))", "            return ask(batch)"),),
+        ASKING,
+        "asked_in_bfloat16",
+    ),
+    Mutation(
+        "a begun recording goes on in the precision of the day",
+        "archive.py",
+        (("known if begun else self._precision(teacher, needs)", "self._precision(teacher, needs)"),),
+        ASKING,
+        "begun_recording",
+    ),
+    Mutation(
+        "a text that was changed is as it was written",
+        "corpus.py",
+        (("if not file.is_file() or _sha256(file) != sha256:", "if not file.is_file():"),),
+        "test_corpus.py",
+        "changed_text",
+    ),
     Mutation(
         "the view after the one that is asked for",
         "recordings/store.py",

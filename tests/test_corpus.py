@@ -175,6 +175,55 @@ def test_the_command_writes_and_says_what_it_took(
     assert left.value.code == 6 and "texts with another sampling" in told.err
 
 
+def test_a_changed_text_is_found_and_an_unfinished_file_says_so(
+    counted: Counted, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limbeck.corpus._AT_ONCE", 7)
+    how: dict[str, Any] = {"length": 40, "temperature": 2.0, "samples": 4, "seed": 3}
+    path = tmp_path / "a.jsonl"
+
+    def verified(*more: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(["verify", str(path), *more])
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    assert verified()[0] == 6
+    stopping = Counted()
+    stopping.stops = 14
+    with pytest.raises(KeyboardInterrupt):
+        write(stopping, QUESTIONS, path, **how)
+    code, _, err = verified()
+    assert code == 0 and "is not finished" in err
+    found = write(counted, QUESTIONS, path, **how)
+    code, out, _ = verified("--json")
+    told = json.loads(out)
+    assert (code, told["complete"], told["texts"], told["cut"]) == (0, True, found.texts, found.cut)
+    assert told["written"]["fingerprint"] == counted.fingerprint
+    for file in (found.path, found.cut_path):
+        good = file.read_bytes()
+        for bad in (good[:-9], good.replace(b"and two", b"and twi", 1)):
+            assert bad != good
+            file.write_bytes(bad)
+            code, _, err = verified()
+            assert code == 6 and f"{file} was changed since it was written" in err
+        file.unlink()
+        assert f"{file} is missing" in verified()[2]
+        file.write_bytes(good)
+    assert verified()[0] == 0
+    # A line that is none any more is named; deleted, only what it held is written again, and then all is as noted.
+    lost = found.path.read_text().splitlines(keepends=True)
+    found.path.write_text("".join(["{broken\n", *lost[1:]]))
+    with pytest.raises(RecordingError, match=r"line 1 of .* is damaged"):
+        write(counted, QUESTIONS, path, **how)
+    found.path.write_text("".join(lost[1:]))
+    before = len(counted.asked)
+    again = write(counted, QUESTIONS, path, **how)
+    assert len(counted.asked) - before == 1 and again.texts == found.texts
+    assert sorted(found.path.read_text().splitlines(keepends=True)) == sorted(lost)
+    assert verified()[0] == 0
+
+
 def test_what_makes_no_sense_is_refused(counted: Counted, tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match="at temperature 0 are all the same"):
         write(counted, ["a"], tmp_path / "a.jsonl", samples=2)

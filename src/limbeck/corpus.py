@@ -107,6 +107,7 @@ def write(
         _begin(path, _provenance(found, asked, how, samples))
         work = _Work(found, asked, how, samples, path)
         work.run(progress or (lambda done, total: None))
+        _conclude(path, work.wrote)
     spent, cost = None, 0.0
     if isinstance(found, ServerWriter):
         spent, cost = found.client.ledger.new, found.client.ledger.new.cost(found.client.server.prices)
@@ -124,6 +125,7 @@ class _Work:
     path: Path
     finished: int = 0
     cut: int = 0
+    wrote: bool = False
 
     def run(self, progress: Callable[[int, int], None]) -> None:
         """Writes what is missing."""
@@ -149,9 +151,63 @@ class _Work:
                         lines[text.finished].append(_line(self.prompts[place], text, place, number))
             append_lines(cut, lines[False])
             append_lines(self.path, lines[True])
+            self.wrote = True
             self.finished += len(lines[True])
             self.cut += len(lines[False])
             progress(whole - len(missing) + start + len(some), whole)
+
+
+def verify(path: Path | str) -> tuple[Corpus, dict[str, Any]]:
+    """Compares a corpus with what was noted when it was finished.
+
+    Args:
+        path: The file of texts.
+
+    Returns:
+        The corpus, and who wrote it how (`finished` in it is None for a corpus that is still being written: its lines
+        were read, and nothing says yet what they should be).
+
+    Raises:
+        RecordingError: When nothing says who wrote the file, or a file of it is damaged or missing: which one.
+    """
+    path = Path(path)
+    place = _beside(path, "provenance.json")
+    if not place.is_file():
+        raise RecordingError(
+            f"{path} is no corpus: it has no {place.name} beside it",
+            expected="a file that limbeck write made",
+            remedy="name the .jsonl file itself, where it lies beside that one",
+        )
+    try:
+        said = json.loads(place.read_text(encoding="utf-8"))
+        noted = said.setdefault("finished", None)
+        files = {} if noted is None else {str(name): str(sha256) for name, sha256 in noted.items()}
+    except (ValueError, AttributeError) as error:
+        raise RecordingError(f"{place} is damaged: {error}", remedy="restore it from a copy") from error
+    for name, sha256 in files.items():
+        file = path.with_name(name)
+        if not file.is_file() or _sha256(file) != sha256:
+            raise RecordingError(
+                f"{file} {'was changed since it was written' if file.is_file() else 'is missing'}",
+                expected=f"SHA-256 {sha256}",
+                remedy="restore it from a copy, or write the texts again into another file",
+            )
+    return Corpus(path, len(_numbers(path)), len(_numbers(_beside(path, "cut.jsonl")))), said
+
+
+def _conclude(path: Path, wrote: bool) -> None:
+    """Notes the hashes of the finished files; anew where some texts of them have just been written."""
+    place = _beside(path, "provenance.json")
+    said = json.loads(place.read_text(encoding="utf-8"))
+    if wrote or "finished" not in said:
+        files = [file for file in (path, _beside(path, "cut.jsonl")) if file.is_file()]
+        said["finished"] = {file.name: _sha256(file) for file in files}
+        write_text(place, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(prompt: Prompt, text: Written, place: int, number: int) -> str:
@@ -168,8 +224,29 @@ def _line(prompt: Prompt, text: Written, place: int, number: int) -> str:
 
 def _kept(path: Path) -> set[tuple[int, int]]:
     """The (prompt, sample) of each line of a file; a torn last line is cut off."""
-    found = [json.loads(line) for line in whole_lines(path)]
-    return {(each["number"], each["sample"]) for each in found}
+    whole_lines(path)
+    return _numbers(path)
+
+
+def _numbers(path: Path) -> set[tuple[int, int]]:
+    """The (prompt, sample) of each line of a file, a torn last one left out; none where there is no file.
+
+    Raises:
+        RecordingError: Which line is none that Limbeck wrote.
+    """
+    found: set[tuple[int, int]] = set()
+    content = path.read_bytes() if path.is_file() else b""
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            each = json.loads(line)
+            found.add((each["number"], each["sample"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordingError(
+                f"line {number} of {path} is damaged ({type(error).__name__}: {error})",
+                expected="a text as limbeck write wrote it",
+                remedy="delete that line, and write again into the file: only what is missing is written",
+            ) from error
+    return found
 
 
 def _begin(path: Path, provenance: dict[str, Any]) -> None:

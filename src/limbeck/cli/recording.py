@@ -98,11 +98,13 @@ def merge(
 
 def verify(
     context: typer.Context,
-    recording: Annotated[Path, typer.Argument(help="A recording's folder.", show_default=False)],
+    recording: Annotated[
+        Path, typer.Argument(help="A recording's folder, or a file that limbeck write made.", show_default=False)
+    ],
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compare every finished shard of a recording with the hash it was written with, which reads it once.
+    """Compare every finished shard of a recording, or a teacher's texts, with the hash they were written with.
 
     Leaves with 6 where shards are damaged or missing, naming each and what to do. Not being finished is no damage: what
     is finished is compared and named.
@@ -111,6 +113,9 @@ def verify(
     from limbeck.recordings.store import verify as compared
 
     screen = Screen.of(context)
+    if recording.is_file() or recording.suffix == ".jsonl":
+        _verify_texts(recording, screen)
+        return
     manifest = compared(recording, unfinished=True)
     # A manifest that was edited describes other columns than the shards hold; that shows when they are opened.
     complete = Recording(recording, verify=False, unfinished=True).manifest.complete
@@ -143,6 +148,22 @@ def verify(
             "fidelity": None if manifest.fidelity is None else asdict(manifest.fidelity),
         }
     )
+
+
+def _verify_texts(file: Path, screen: Screen) -> None:
+    from limbeck.corpus import verify
+
+    found, said = verify(file)
+    complete = said["finished"] is not None
+    state = "as they were written" if complete else "not finished: nothing says yet what they should be"
+    screen.show(
+        f"texts:     {file} ({found.texts:,}; {found.cut:,} more were cut; {state})",
+        f"teacher:   {said['teacher']} (fingerprint {said['fingerprint']})",
+        f"prompts:   {said['prompts']:,}, {said['samples']} text{'s' * (said['samples'] > 1)} each",
+    )
+    if not complete:
+        screen.warn(f"{file} is not finished: write again into the same file, and it goes on where it stopped")
+    screen.answer({"file": file, "texts": found.texts, "cut": found.cut, "complete": complete, "written": said})
 
 
 def _share(text: str | None) -> "Share | None":

@@ -251,4 +251,8 @@ def _checksum(tensor: Tensor) -> int | None:
     words = _WORDS.get(tensor.element_size())
     if tensor.device.type != "cpu" or words is None or tensor.is_quantized:
         return None
-    return int(tensor.detach().view(words).sum())
+    bits = tensor.detach()
+    if bits.is_contiguous() and (bits.nbytes | bits.storage_offset() * bits.element_size()) % 8 == 0:
+        # As the widest words, which are summed where they lie; narrower ones torch widens in a copy first.
+        return int(bits.reshape(-1).view(torch.int64).sum())
+    return int(bits.view(words).sum())
