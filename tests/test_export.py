@@ -189,8 +189,8 @@ def test_an_unfinished_run_is_refused(good_run: Run, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        ("odd_networks:bessel", "in body.2 has no ONNX counterpart"),
-        ("odd_networks:branching", "cannot be traced in body.2"),
+        ("odd_networks:bessel", "in network.body.2 has no ONNX counterpart"),
+        ("odd_networks:branching", "cannot be traced in network.body.2"),
         ("odd_networks:unlike", "away from the student on valid rows"),
     ],
 )
@@ -217,7 +217,7 @@ def test_a_language_student_is_refused(tmp_path: Path) -> None:
         "causal(depth=1, size=16, heads=2)",
         tmp_path / "text.txt",
         task="language",
-        tokens={"length": 32, "tokenizer": reads},
+        tokens={"length": 32, "documents": "paragraph", "tokenizer": reads},
         budget="2 steps",
         to=tmp_path / "run",
         training={**SETTLED, "batch": 4},
