@@ -88,7 +88,7 @@ def _untraceable(error: BaseException, model: nn.Module, rows: Shaped[Tensor, "r
     where = f" in {place}" if place else ""
     return ModelError(
         f"the student cannot be traced{where}: {type(error).__name__}: {said[:300]}",
-        expected=f"a network whose path does not depend on its inputs' values: {type(model).__name__}",
+        expected="a network whose path does not depend on its inputs' values",
         remedy="torch.where in the place of if, shapes that follow from the row's shape",
     )
 
