@@ -66,13 +66,12 @@ def tune(
         data: A run's folder, a recipe, or the data itself; rows must have times.
         false_alarms: The rate to keep to, such as "1/day".
         watch: What the score is; by default the event of a forecast, or the classes of `what`.
-        what: Fields of `Happening`: what an episode is; by default what a forecast's task calls its event.
+        what: Fields of `Happening`; by default what a forecast's task calls its event.
         times: `calm`, `hold_seconds`, `refractory_seconds`, `stale_seconds` and `budget` of the rule. By default there
             is no data after so long without an answer as a hole may be bridged.
         to: A file of its own; by default the artifact itself is replaced, whole or not at all.
         split: Only "valid".
-        test: Whether to count on the test records too, once everything is chosen. The artifact keeps how often that
-            was done.
+        test: Whether to count on test records too, once everything is chosen; the artifact keeps how often.
         overrides: Changes to the recipe, such as `data.path=elsewhere`.
         progress: Is told what is being done.
 
@@ -97,7 +96,7 @@ def tune(
         "happening": asdict(episode),
         "data": rows.fingerprint,
         "tried": found.tried,
-        "test_looks": _looks(opened),
+        "test_looks": _looks(opened) + test,
         "valid": {**found.counted.facts(), "records": _by_record(trial, found.rule)},
     }
     judged = None
@@ -106,11 +105,8 @@ def tune(
         held_out = _trial(opened, rows, "test", begun.watch, episode)
         judged = held_out.counted(found.rule)
         measured["test"] = {**judged.facts(), "records": _by_record(held_out, found.rule)}
-        measured["test_looks"] += 1
-    rule = replace(found.rule, measured=measured)
-    path = opened.written(to, alerts=asdict(rule))
-    rule = rule_of(Opened.of(path).manifest)
-    return Tuned(path, rule, episode, found.counted, judged, found.tried)
+    path = opened.written(to, alerts=asdict(replace(found.rule, measured=measured)))
+    return Tuned(path, rule_of(Opened.of(path).manifest), episode, found.counted, judged, found.tried)
 
 
 def _looks(opened: Opened) -> int:
