@@ -58,31 +58,28 @@ def tune(
 ) -> Tuned:
     """Chooses when an artifact alarms, on validation rows alone, and writes that into it.
 
-    Thresholds to enter and to leave and how many answers must agree are searched; every candidate is run over the whole
-    records, as `limbeck_runtime.alerts` does it on a device, and counted for each episode.
+    Thresholds and how many answers must agree are searched; every candidate is run over the whole records, as
+    `limbeck_runtime.alerts` does it on a device, and counted for each episode.
 
     Args:
         artifact: `NAME.limbeck`.
         data: A run's folder, a recipe, or the data itself; rows must have times.
-        false_alarms: The rate to keep to, such as "1/day".
+        false_alarms: The rate to keep to.
         watch: What the score is; by default the event of a forecast, or the classes of `what`.
         what: Fields of `Happening`; by default what a forecast's task calls its event.
-        times: `calm`, `hold_seconds`, `refractory_seconds`, `stale_seconds` and `budget` of the rule. By default there
-            is no data after so long without an answer as a hole may be bridged.
+        times: `calm`, `hold_seconds`, `refractory_seconds`, `stale_seconds` (by default as a hole may be) and `budget`.
         to: A file of its own; by default the artifact itself is replaced, whole or not at all.
         split: Only "valid".
-        test: Whether to count on test records too, once everything is chosen; the artifact keeps how often.
+        test: Count on test records too, once everything is chosen; the artifact keeps how often.
         overrides: Changes to the recipe, such as `data.path=elsewhere`.
         progress: Is told what is being done.
 
     Raises:
-        RecipeError: When it is not said what an episode is, or the split is another.
-        DataError: When the rows have no times, no episode, or no threshold keeps to the rate.
-        ModelError: When the artifact does not open, or has no such number to watch.
+        LimbeckError: When the split is another; it is not said what an episode is; rows have no times or no episode; no
+            threshold keeps to the rate; the artifact does not open, or has no such number to watch.
     """
     refuse_test(split)
-    allowed, watcher = rate(false_alarms), progress or Silent()
-    opened = Opened.of(artifact)
+    allowed, watcher, opened = rate(false_alarms), progress or Silent(), Opened.of(artifact)
     episode = happening(opened.manifest, dict(what or {}))
     begun = _begun(opened, watch, episode, dict(times or {}))
     watcher.say("reading the data")
@@ -97,14 +94,12 @@ def tune(
         "data": rows.fingerprint,
         "tried": found.tried,
         "test_looks": _looks(opened) + test,
-        "valid": {**found.counted.facts(), "records": _by_record(trial, found.rule)},
+        "valid": _facts(trial, found.rule),
     }
-    judged = None
-    if test:
-        watcher.say("counting on the test records")
-        held_out = _trial(opened, rows, "test", begun.watch, episode)
-        judged = held_out.counted(found.rule)
-        measured["test"] = {**judged.facts(), "records": _by_record(held_out, found.rule)}
+    held_out = _trial(opened, rows, "test", begun.watch, episode) if test else None
+    if held_out is not None:
+        measured["test"] = _facts(held_out, found.rule)
+    judged = None if held_out is None else held_out.counted(found.rule)
     path = opened.written(to, alerts=asdict(replace(found.rule, measured=measured)))
     return Tuned(path, rule_of(Opened.of(path).manifest), episode, found.counted, judged, found.tried)
 
@@ -159,9 +154,10 @@ def _trial(opened: Opened, data: Data, split: str, watch: Watch, what: Happening
     return Trial(lines, [scores[line.positions] for line in lines], what.episodes(data, split, lines), what)
 
 
-def _by_record(trial: Trial, rule: Rule) -> dict[str, dict[str, Any]]:
-    """What happened in each record, so that one that misses everything is not lost in a sum."""
-    found, what = {}, trial.what
+def _facts(trial: Trial, rule: Rule) -> dict[str, Any]:
+    """What a rule does, and in each record, so that one that misses everything is not lost in a sum."""
+    found: dict[str, Any] = {}
+    what = trial.what
     for line, alarms, episodes in zip(trial.lines, trial.alarms(rule), trial.episodes, strict=True):
         days = line.watched(rule.stale_seconds) / 86400
         each = counted([(alarms, episodes)], days=days, ahead=what.ahead, late=what.late, within=what.within)
@@ -171,4 +167,4 @@ def _by_record(trial: Trial, rule: Rule) -> dict[str, dict[str, Any]]:
             "caught": each.caught,
             "false": each.false,
         }
-    return found
+    return {**trial.counted(rule).facts(), "records": found}
