@@ -46,7 +46,8 @@ class Brain:
     Args:
         path: The artifact; it is opened here too, for what its outputs mean, but never asked here.
         restarts: So many times it is started again.
-        patience: So many seconds may an answer, or its start, take before it counts as hung.
+        patience: So many seconds may an answer take before it counts as hung.
+        start: So many its start.
         command: What starts it; by default this Python with `-m limbeck_runtime.brain PATH`.
 
     Attributes:
@@ -60,12 +61,18 @@ class Brain:
     """
 
     def __init__(
-        self, path: str | Path, *, restarts: int = 3, patience: float = 30.0, command: Sequence[str] | None = None
+        self,
+        path: str | Path,
+        *,
+        restarts: int = 3,
+        patience: float = 30.0,
+        start: float = 60.0,
+        command: Sequence[str] | None = None,
     ) -> None:
         self.manifest: Manifest = read(unsealed(Path(path)))
         self._decode = decoder(self.manifest.output.reading, self.manifest.output.shape)
         self._command = list(command or (sys.executable, "-m", "limbeck_runtime.brain", str(path)))
-        self._restarts, self._patience = restarts, patience
+        self._restarts, self._patience, self._start = restarts, patience, start
         self.state, self.reason, self.starts, self.skipped = STARTING, "", 0, 0
         self.thought: Thought | None = None
         self._change = threading.Condition()
@@ -118,13 +125,14 @@ class Brain:
         self._process = process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if self._closing:
             return
-        if self._answer(process).kind != READY:
-            raise BrainError("the brain did not say that it is ready")
+        with self._watched(process, self._start):
+            if self._heard(process).kind != READY:
+                raise BrainError("the brain did not say that it is ready")
         self._become(READY_STATE)
         while (told := self._next()) is not None:
             frame, time, rows = told
             assert process.stdin is not None
-            with self._watched(process):
+            with self._watched(process, self._patience):
                 send(process.stdin, frame, ROWS, packed(rows))
                 message = self._heard(process)
             if message.frame != frame or message.kind not in (OUTPUTS, REFUSED):
@@ -149,10 +157,6 @@ class Brain:
             told, self._slot = self._slot, None
             return None if self._closing else told
 
-    def _answer(self, process: subprocess.Popen[bytes]) -> Message:
-        with self._watched(process):
-            return self._heard(process)
-
     def _heard(self, process: subprocess.Popen[bytes]) -> Message:
         assert process.stdout is not None
         message = receive(process.stdout)
@@ -161,7 +165,7 @@ class Brain:
         return message
 
     @contextlib.contextmanager
-    def _watched(self, process: subprocess.Popen[bytes]) -> Any:
+    def _watched(self, process: subprocess.Popen[bytes], seconds: float) -> Any:
         """Ends a process that hangs, so that reading from it ends too."""
         hung = threading.Event()
 
@@ -169,14 +173,14 @@ class Brain:
             hung.set()
             process.kill()
 
-        timer = threading.Timer(self._patience, end)
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
             yield
         except (BrainError, OSError) as error:
             if hung.is_set():
-                raise BrainError(f"the brain said nothing for {self._patience:g} s and was ended") from error
+                raise BrainError(f"the brain said nothing for {seconds:g} s and was ended") from error
             raise
         finally:
             timer.cancel()

@@ -14,7 +14,7 @@ from limbeck.metrics.episodes import Counted, counted
 from limbeck.progress import Progress, Silent
 from limbeck.tuning.files import Opened, data_for, refuse_test, told
 from limbeck.tuning.happenings import Happening, described, happening, rate
-from limbeck.tuning.search import Chosen, Trial, chosen
+from limbeck.tuning.search import Trial, chosen
 from limbeck_runtime.alerts import Rule
 from limbeck_runtime.alerts import rule as rule_of
 from limbeck_runtime.errors import ArtifactError
@@ -58,32 +58,28 @@ def tune(
 ) -> Tuned:
     """Chooses when an artifact alarms, on validation rows alone, and writes that into it.
 
-    Thresholds to enter and to leave and how many answers must agree are searched; every candidate is run over the whole
-    records, as `limbeck_runtime.alerts` does it on a device, and counted for each episode.
+    Thresholds and how many answers must agree are searched; every candidate is run over the whole records, as
+    `limbeck_runtime.alerts` does it on a device, and counted for each episode.
 
     Args:
         artifact: `NAME.limbeck`.
         data: A run's folder, a recipe, or the data itself; rows must have times.
-        false_alarms: The rate to keep to, such as "1/day".
+        false_alarms: The rate to keep to.
         watch: What the score is; by default the event of a forecast, or the classes of `what`.
-        what: Fields of `Happening`: what an episode is; by default what a forecast's task calls its event.
-        times: `calm`, `hold_seconds`, `refractory_seconds`, `stale_seconds` and `budget` of the rule. By default there
-            is no data after so long without an answer as a hole may be bridged.
+        what: Fields of `Happening`; by default what a forecast's task calls its event.
+        times: `calm`, `hold_seconds`, `refractory_seconds`, `stale_seconds` (by default as a hole may be) and `budget`.
         to: A file of its own; by default the artifact itself is replaced, whole or not at all.
         split: Only "valid".
-        test: Whether to count on the test records too, once everything is chosen. The artifact keeps how often that
-            was done.
+        test: Count on test records too, once everything is chosen; the artifact keeps how often.
         overrides: Changes to the recipe, such as `data.path=elsewhere`.
         progress: Is told what is being done.
 
     Raises:
-        RecipeError: When it is not said what an episode is, or the split is another.
-        DataError: When the rows have no times, no episode, or no threshold keeps to the rate.
-        ModelError: When the artifact does not open, or has no such number to watch.
+        LimbeckError: When the split is another; it is not said what an episode is; rows have no times or no episode; no
+            threshold keeps to the rate; the artifact does not open, or has no such number to watch.
     """
     refuse_test(split)
-    allowed, watcher = rate(false_alarms), progress or Silent()
-    opened = Opened.of(artifact)
+    allowed, watcher, opened = rate(false_alarms), progress or Silent(), Opened.of(artifact)
     episode = happening(opened.manifest, dict(what or {}))
     begun = _begun(opened, watch, episode, dict(times or {}))
     watcher.say("reading the data")
@@ -91,29 +87,21 @@ def tune(
     trial = _trial(opened, rows, "valid", begun.watch, episode)
     watcher.say(f"trying thresholds on {len(trial.lines)} validation records")
     found = chosen(trial, begun, allowed)
-    measured = _measured(opened, trial, found, rows, false_alarms)
-    judged = None
-    if test:
-        watcher.say("counting on the test records")
-        held_out = _trial(opened, rows, "test", begun.watch, episode)
-        judged = held_out.counted(found.rule)
-        measured["test"] = {**judged.facts(), "records": _by_record(held_out, found.rule)}
-        measured["test_looks"] += 1
-    path = opened.written(to, alerts=asdict(replace(found.rule, measured=measured)))
-    return Tuned(path, rule_of(Opened.of(path).manifest), episode, found.counted, judged, found.tried)
-
-
-def _measured(opened: Opened, trial: Trial, found: Chosen, rows: Data, asked: str) -> dict[str, Any]:
-    """What stands beside a rule: what was asked for, and what it did on the validation records."""
-    return {
-        "asked": asked,
-        "episode": described(trial.what),
-        "happening": asdict(trial.what),
+    measured: dict[str, Any] = {
+        "asked": false_alarms,
+        "episode": described(episode),
+        "happening": asdict(episode),
         "data": rows.fingerprint,
         "tried": found.tried,
-        "test_looks": _looks(opened),
-        "valid": {**found.counted.facts(), "records": _by_record(trial, found.rule)},
+        "test_looks": _looks(opened) + test,
+        "valid": _facts(trial, found.rule),
     }
+    held_out = _trial(opened, rows, "test", begun.watch, episode) if test else None
+    if held_out is not None:
+        measured["test"] = _facts(held_out, found.rule)
+    judged = None if held_out is None else held_out.counted(found.rule)
+    path = opened.written(to, alerts=asdict(replace(found.rule, measured=measured)))
+    return Tuned(path, rule_of(Opened.of(path).manifest), episode, found.counted, judged, found.tried)
 
 
 def _looks(opened: Opened) -> int:
@@ -166,9 +154,10 @@ def _trial(opened: Opened, data: Data, split: str, watch: Watch, what: Happening
     return Trial(lines, [scores[line.positions] for line in lines], what.episodes(data, split, lines), what)
 
 
-def _by_record(trial: Trial, rule: Rule) -> dict[str, dict[str, Any]]:
-    """What happened in each record, so that one that misses everything is not lost in a sum."""
-    found, what = {}, trial.what
+def _facts(trial: Trial, rule: Rule) -> dict[str, Any]:
+    """What a rule does, and in each record, so that one that misses everything is not lost in a sum."""
+    found: dict[str, Any] = {}
+    what = trial.what
     for line, alarms, episodes in zip(trial.lines, trial.alarms(rule), trial.episodes, strict=True):
         days = line.watched(rule.stale_seconds) / 86400
         each = counted([(alarms, episodes)], days=days, ahead=what.ahead, late=what.late, within=what.within)
@@ -178,4 +167,4 @@ def _by_record(trial: Trial, rule: Rule) -> dict[str, dict[str, Any]]:
             "caught": each.caught,
             "false": each.false,
         }
-    return found
+    return {**trial.counted(rule).facts(), "records": found}
