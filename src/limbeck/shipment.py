@@ -92,15 +92,10 @@ def export(
         ModelError: When the student cannot be exported, or its graph answers otherwise than it does.
     """
     opened = run if isinstance(run, Run) else Run.open(os.fspath(run))
-    if precision not in PRECISIONS:
-        raise RecipeError(f"there is no precision {precision!r}", remedy=did_you_mean(str(precision), PRECISIONS))
-    if batch is not None and batch < 1:
-        raise RecipeError(f"batch={batch}", expected="1 or more, or None for any number")
-    _check_search(precision, calibrate, allowances, only)
-    path = writing.place(opened.folder / f"{who}.limbeck" if to is None else os.fspath(to))
-    watcher = progress or Silent()
-    model = _model(opened, who)
-    task = find_task(opened.record.task)
+    wanted = _wanted(precision, batch)
+    _check_search(wanted, calibrate, allowances, only)
+    path, watcher = writing.place(opened.folder / f"{who}.limbeck" if to is None else to), progress or Silent()
+    model, task = _model(opened, who), find_task(opened.record.task)
     watcher.say("reading the data")
     recipe = Recipe.read(opened.folder / "recipe.yaml", overrides=list(overrides))
     rows = data or data_of(recipe.data, labels=task.labels)
@@ -108,8 +103,8 @@ def export(
     watcher.say("tracing the student")
     graph = slimmed(onnx_bytes(model, rows.valid.take(torch.arange(2)).inputs, batch=batch))
     shipped = _Shipped(opened, model, task, rows, graph, batch, tuple(units), tuple(licences))
-    if precision != "float32":
-        shipped = shipped.searched(precision, calibrate, allowances or Allowances(), only, watcher)
+    if wanted != "float32":
+        shipped = shipped.searched(wanted, calibrate, allowances or Allowances(), only, watcher)
     watcher.say(f"asking the graph about {len(rows.valid)} validation and {len(rows.test)} test rows")
     return shipped.written(path, watcher)
 
@@ -231,6 +226,15 @@ class _Shipped:
                 remedy="an issue with the run's folder: the exporter changed the network",
             )
         return said
+
+
+def _wanted(precision: str, batch: int | None) -> Precision:
+    if batch is not None and batch < 1:
+        raise RecipeError(f"batch={batch}", expected="1 or more, or None for any number")
+    for known in PRECISIONS:
+        if precision == known:
+            return known
+    raise RecipeError(f"there is no precision {precision!r}", remedy=did_you_mean(str(precision), PRECISIONS))
 
 
 def _check_search(precision: str, calibrate: int | None, allowances: Allowances | None, only: str) -> None:

@@ -1,6 +1,7 @@
 """An artifact on disk: sealed, written whole or not at all, and opened once before anybody relies on it."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from limbeck_runtime.container import MANIFEST, SUFFIX, sealed
 from limbeck_runtime.manifest import Manifest
 
 
-def place(to: str | Path) -> Path:
+def place(to: str | os.PathLike[str]) -> Path:
     """The path of an artifact, refused where something lies there already.
 
     Raises:

@@ -21,54 +21,68 @@ TARGETS = ("onnx", "c")
 _C = "C sources"
 
 
+_Source = Annotated[Path, typer.Argument(help="A run folder; for --target c also NAME.limbeck.", show_default=False)]
+_To = Annotated[
+    Path | None,
+    typer.Option("--to", help="NAME.limbeck, or RUN/student.limbeck; a new folder for C.", show_default=False),
+]
+_Target = Annotated[str, typer.Option(help="onnx: one file; c: sources for a microcontroller.")]
+_Precision = Annotated[str, typer.Option(help="float32, int8 or auto.")]
+_Calibrate = Annotated[
+    int | None, typer.Option(min=1, help="For int8: training rows to calibrate on.", show_default=False)
+]
+_Only = Annotated[str, typer.Option(help="For int8: recipes whose names begin so, such as static.", show_default=False)]
+_Lose = Annotated[
+    float | None,
+    typer.Option(min=0, help="What int8 may lose of the metric; 0.005 (half a point, or 0.5 %).", show_default=False),
+]
+_Agreement = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Least share of rows answered like float32; 0.98.", show_default=False),
+]
+_Distance = Annotated[
+    float | None,
+    typer.Option(min=0, help="Of numbers: distance from float32's, of their spread; 0.05.", show_default=False),
+]
+_Slower = Annotated[
+    float | None, typer.Option(min=0, help="For auto: times float32's latency; 1.05.", show_default=False)
+]
+_Batch = Annotated[int | None, typer.Option(min=1, help="Rows the graph takes at a time; any number when left out.")]
+_Control = Annotated[bool, typer.Option("--control", help="The student alone, in the student's place.")]
+_Units = Annotated[
+    list[str] | None, typer.Option("--unit", help="Of the input, such as mg/dL; once, or once a channel.")
+]
+_Licences = Annotated[
+    list[str] | None, typer.Option("--licence", help="A note on the licence of data or teacher; may be repeated.")
+]
+_Data = Annotated[
+    Path | None, typer.Option("--data", help="For an artifact as C: its run, for real rows.", rich_help_panel=_C)
+]
+_Name = Annotated[str, typer.Option(help="Of the function in C.", rich_help_panel=_C)]
+_Flash = Annotated[int, typer.Option(min=1, help="kB of flash it may take.", rich_help_panel=_C)]
+_Ram = Annotated[int, typer.Option(min=1, help="kB of RAM it may take.", rich_help_panel=_C)]
+
+
 def export(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run folder; for --target c also NAME.limbeck.", show_default=False)],
-    to: Annotated[
-        Path | None,
-        typer.Option("--to", help="NAME.limbeck, or RUN/student.limbeck; a new folder for C.", show_default=False),
-    ] = None,
-    target: Annotated[str, typer.Option(help="onnx: one file; c: sources for a microcontroller.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="float32, int8 or auto.")] = "float32",
-    calibrate: Annotated[
-        int | None, typer.Option(min=1, help="For int8: training rows to calibrate on.", show_default=False)
-    ] = None,
-    only: Annotated[
-        str, typer.Option(help="For int8: recipes whose names begin so, such as static.", show_default=False)
-    ] = "",
-    lose: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="What int8 may lose of the metric; 0.005 (half a point, or 0.5 %).", show_default=False
-        ),
-    ] = None,
-    agreement: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Least share of rows answered like float32; 0.98.", show_default=False),
-    ] = None,
-    distance: Annotated[
-        float | None,
-        typer.Option(min=0, help="Of numbers: distance from float32's, of their spread; 0.05.", show_default=False),
-    ] = None,
-    slower: Annotated[
-        float | None, typer.Option(min=0, help="For auto: times float32's latency; 1.05.", show_default=False)
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Rows the graph takes at a time; any number when left out.")
-    ] = None,
-    control: Annotated[bool, typer.Option("--control", help="The student alone, in the student's place.")] = False,
-    units: Annotated[
-        list[str] | None, typer.Option("--unit", help="Of the input, such as mg/dL; once, or once a channel.")
-    ] = None,
-    licences: Annotated[
-        list[str] | None, typer.Option("--licence", help="A note on the licence of data or teacher; may be repeated.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="For an artifact as C: its run, for real rows.", rich_help_panel=_C)
-    ] = None,
-    name: Annotated[str, typer.Option(help="Of the function in C.", rich_help_panel=_C)] = "",
-    flash: Annotated[int, typer.Option(min=1, help="kB of flash it may take.", rich_help_panel=_C)] = 1024,
-    ram: Annotated[int, typer.Option(min=1, help="kB of RAM it may take.", rich_help_panel=_C)] = 256,
+    run: _Source,
+    to: _To = None,
+    target: _Target = "onnx",
+    precision: _Precision = "float32",
+    calibrate: _Calibrate = None,
+    only: _Only = "",
+    lose: _Lose = None,
+    agreement: _Agreement = None,
+    distance: _Distance = None,
+    slower: _Slower = None,
+    batch: _Batch = None,
+    control: _Control = False,
+    units: _Units = None,
+    licences: _Licences = None,
+    data: _Data = None,
+    name: _Name = "",
+    flash: _Flash = 1024,
+    ram: _Ram = 256,
     changes: Changes = None,
     quiet: Quiet = False,
     json: Json = False,
