@@ -89,7 +89,7 @@ def test_memory_is_shared_down_to_what_one_step_needs(tmp_path):
     from limbeck.artifact.graph import onnx_bytes
     from limbeck.catalog.models import Shape, model
 
-    shape = Shape((1, 28, 28), 10, tuple("0123456789"), torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+    shape = Shape((1, 28, 28), 10, tuple("0123456789"), torch.zeros(1), torch.ones(1))
     graph = onnx_bytes(model("separable_cnn", shape).eval(), torch.rand(2, 1, 28, 28))
     code = translated(prepared(graph), "fashion")
     assert code.apart > 500_000 and code.arena == code.least < 100_000 and not code.on_stack
