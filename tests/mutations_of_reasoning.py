@@ -2,8 +2,8 @@
 
 from mutations import Mutation
 
-ARITHMETIC, CONFINEMENT, REASONING, STEPWISE = (
-    f"test_{name}.py" for name in ("arithmetic", "confinement", "reasoning", "stepwise")
+ARITHMETIC, CONFINEMENT, SOLUTIONS, STEPWISE = (
+    f"test_{name}.py" for name in ("arithmetic", "confinement", "solutions", "stepwise")
 )
 
 MUTATIONS_OF_REASONING = [
@@ -37,49 +37,49 @@ MUTATIONS_OF_REASONING = [
         "the first marker is the answer",
         "verifiers/numbers.py",
         (("text[marks[-1].end() :]", "text[marks[0].end() :]"),),
-        REASONING,
+        SOLUTIONS,
         "verified_by_answer",
     ),
     Mutation(
         "a right answer hides a wrong step",
         "verification.py",
         (("self.right and self.steps_right == self.steps", "self.right"),),
-        REASONING,
+        SOLUTIONS,
         "verified_by_answer or wrong_step",
     ),
     Mutation(
         "a text that was cut is verified",
         "solutions/judging.py",
         (("    if not each.finished:\n", "    if False:\n"),),
-        REASONING,
+        SOLUTIONS,
         "made_once",
     ),
     Mutation(
         "what the teacher always solves has the most solutions",
         "solutions/selection.py",
         (("keep * (1 - rate)", "keep * rate"),),
-        REASONING,
+        SOLUTIONS,
         "hard_problems",
     ),
     Mutation(
         "solutions that go the same way are learnt twice",
         "solutions/selection.py",
         (("{verifier.digest(each.text): each", "{each.sample: each"),),
-        REASONING,
+        SOLUTIONS,
         "selection_by",
     ),
     Mutation(
         "questions are divided by where they stand",
         "solutions/problems.py",
         (('hashlib.sha256(f"{spec.seed}|{key}".encode()).digest()', "list(found).index(key)"),),
-        REASONING,
+        SOLUTIONS,
         "divided_by",
     ),
     Mutation(
         "a question in other letters is another problem",
         "solutions/problems.py",
         (("problem.question.lower().split()", "problem.question.split()"),),
-        REASONING,
+        SOLUTIONS,
         "divided_by",
     ),
     Mutation(
