@@ -101,7 +101,7 @@ MUTATIONS_OF_STREAMS = [
     Mutation(
         "the greatest of all logits is subtracted",
         "limbeck_runtime/scores.py",
-        (("others = np.delete(outputs, places, axis=1).max(axis=1)", "others = outputs.max(axis=1)"),),
+        (("others = np.delete(outputs, found, axis=1).max(axis=1)", "others = outputs.max(axis=1)"),),
         ALERTS,
         "watched",
     ),
