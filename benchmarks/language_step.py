@@ -7,12 +7,13 @@
 
 All variants train one student, six of the teacher's thirty blocks with their weights, on the Python language reference
 in batches of two rows of 512 tokens with AdamW, on one thread, in one process, in turns. What is counted is the
-process's CPU time: other processes stretch wall time. `alone`, `recorded` and `live` are steps of Limbeck's own trainer
-on batches of its own loader; `alone` goes through the same head, slice by slice, as the others. `plain alone` and
-`plain full KL` are loops as a tutorial has them: all logits of student and teacher at once. TRL is its GKDTrainer on
-given texts, driven by its own `train()`, in float32 and with its defaults (bfloat16 and gradient checkpointing).
-`teacher forward` is the teacher's body and head over the same batches and nothing else, by which the speed of a
-recording is judged.
+process's CPU time: other processes stretch wall time. With `--precision bfloat16` students learn under autocast, and
+Limbeck's teacher has its weights in bfloat16, live, recorded and by itself. `alone`, `recorded` and `live` are steps
+of Limbeck's own trainer on batches of its own loader; `alone` goes through the same head, slice by slice, as the
+others. `plain alone` and `plain full KL` are loops as a tutorial has them: all logits of student and teacher at once,
+both under autocast. TRL is its GKDTrainer on given texts, driven by its own `train()`, in float32 and with its defaults
+(bfloat16 and gradient checkpointing). `teacher forward` is the teacher's body and head over the same batches and
+nothing else, by which the speed of a recording is judged.
 
 `--quick` times three of them on one row of 128 tokens and ends within 55 seconds: a smoke test, not a result.
 """
@@ -92,6 +93,12 @@ class Bench:
 
     @cached_property
     def teacher(self) -> Model:
+        """Its weights in the precision of the student's steps."""
+        return language(f"{TEACHER}(precision='{self.precision}')")
+
+    @cached_property
+    def wide_teacher(self) -> Model:
+        """Its weights in float32, for loops that leave precision to autocast."""
         return language(TEACHER)
 
     @cached_property
@@ -140,7 +147,7 @@ class Bench:
         model = self.network(self.teacher).eval()
         while True:
             for tokens in self.tokens.split(self.batch):
-                with torch.no_grad(), self.autocast():
+                with torch.no_grad():
                     said = model.model(input_ids=tokens, use_cache=False).last_hidden_state.flatten(0, 1)
                     for part in said.split(256):
                         model.lm_head(part)
@@ -168,7 +175,7 @@ class Bench:
     def plain(self, taught: bool) -> Steps:
         """The loop of a tutorial: all logits at once, the teacher live."""
         student = copy.deepcopy(self.network(self.student)).train()
-        teacher = self.network(self.teacher).eval().requires_grad_(False) if taught else None
+        teacher = self.network(self.wide_teacher).eval().requires_grad_(False) if taught else None
         optimizer = torch.optim.AdamW(student.parameters(), lr=RATE)
         while True:
             for tokens in self.tokens.split(self.batch):
@@ -215,7 +222,7 @@ class Bench:
 
             GKDTrainer(
                 model=copy.deepcopy(self.network(self.student)),
-                teacher_model=copy.deepcopy(self.network(self.teacher)),
+                teacher_model=copy.deepcopy(self.network(self.wide_teacher)),
                 args=settings,
                 processing_class=_padded(tokenizer(TEACHER)),
                 train_dataset=Dataset.from_list(rows),

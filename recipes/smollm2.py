@@ -1,6 +1,6 @@
 """The text of recipes/smollm2.yaml, and what its student says before it learns anything.
 
-python recipes/smollm2.py runs/smollm2-text                Python's language reference, a file for each topic
+python recipes/smollm2.py runs/smollm2-text                every third topic of Python's language reference, a file each
 python recipes/smollm2.py --untrained runs/smollm2         perplexity of the cut student, on the run's test rows
 """
 
@@ -32,8 +32,8 @@ def main() -> None:
         print(found.metrics(said.outputs, said.labels, said.known))
         return
     given.folder.mkdir(parents=True, exist_ok=True)
-    for name, text in topics.items():
-        (given.folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    for name in sorted(topics)[::3]:
+        (given.folder / f"{name}.txt").write_text(topics[name], encoding="utf-8")
 
 
 if __name__ == "__main__":

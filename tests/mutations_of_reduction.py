@@ -81,6 +81,6 @@ MUTATIONS_OF_REDUCTION = [
         "training/step.py",
         (("hidden=targets.hidden.bfloat16()", "hidden=targets.hidden"),),
         "test_head_precision.py",
-        "head_in_the_precision",
+        "head_in_the_precision_of_the_plan",
     ),
 ]

@@ -68,7 +68,12 @@ def learnt(made: Objective, student: Signals, teacher: Signals, batch: Batch, le
     return loss, torch.autograd.grad(loss.total, leaves)
 
 
-SIZES = {"one by one": (1, 1), "three, two of them at once": (3, 2), "all, two at once": (1 << 20, 2), "all": (1 << 20,) * 2}
+SIZES = {
+    "one by one": (1, 1),
+    "three, two of them at once": (3, 2),
+    "all, two at once": (1 << 20, 2),
+    "all": (1 << 20,) * 2,
+}
 
 
 @pytest.fixture(params=list(SIZES))
@@ -229,7 +234,9 @@ def test_bfloat16_hidden_states_are_multiplied_as_they_are_and_compared_in_float
         assert float((found.double() - expected.double()).norm() / expected.double().norm()) < 0.02
 
 
-def test_products_in_low_precision_are_summed_up_in_the_precision_of_the_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_in_low_precision_are_summed_up_in_the_precision_of_the_weight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Twenty slices: sums of eight products in bfloat16, carried over, are as near as each product is by itself."""
     monkeypatch.setattr(hidden, "_LOGITS", CLASSES)
     rows, made = 20, objective("labels")

@@ -298,6 +298,24 @@ def test_a_tail_softened_as_one_symbol_is_wrong_and_ours_is_not() -> None:
     assert right.divergence(kl, logits, 2.0).item() == 0
 
 
+def test_probability_outside_of_the_kept_symbols_costs_the_student_in_reverse() -> None:
+    """Without a tail the reverse KL falls when the student moves its probability out of the kept symbols' reach."""
+    teacher = torch.tensor([0.6, 0.3, 0.06, 0.04], dtype=torch.float64).log()
+    targets = TopKTargets.of(teacher[None], 2, (1.0,))
+    ours, renormalised = [], []
+    for outside in (0.1, 0.5, 0.9, 0.99):
+        inside = (1 - outside) * torch.tensor([0.5, 0.5], dtype=torch.float64)
+        student = torch.cat([inside, torch.full((2,), outside / 2, dtype=torch.float64)]).log()
+        ours.append(float(targets.divergence(reverse_kl, student[None], 1.0)))
+        # What is minimised where the sum goes over the kept symbols alone, of the student's own probabilities.
+        renormalised.append(float((student[:2].exp() * (student[:2] - teacher[:2])).sum()))
+    assert ours == sorted(ours) and ours[-1] > 1
+    assert renormalised[-1] < 0 < ours[0] and renormalised[-1] < renormalised[0] + 0.1
+    rest = torch.tensor([0.45, 0.45, 0.1], dtype=torch.float64).log()
+    merged = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).log()
+    assert ours[0] == pytest.approx(float(reverse_kl(merged, rest)), rel=1e-12)
+
+
 def test_what_it_refuses_it_refuses_by_name_and_says_what_to_record() -> None:
     targets, student = TopKTargets.of(normal(2, 9, seed=1), 4, (1.0, 4.0)), normal(2, 9, seed=2)
     assert targets.refuses(kl, 4.0) is None

@@ -17,7 +17,7 @@ from limbeck.precision import wide
 
 
 def softened(logits: Float[Tensor, "*rows symbols"], temperature: float) -> Float[Tensor, "*rows symbols"]:
-    """Logits divided by a temperature (> 0), in at least float32 whatever their precision; at 1 perhaps the same."""
+    """Logits divided by a temperature (> 0), in at least float32 whatever their precision; at 1 maybe themselves."""
     return wide(logits) if temperature == 1 else wide(logits) / temperature
 
 

@@ -21,6 +21,7 @@ from limbeck.examination.label_noise import ROWS, label_noise
 from limbeck.examination.likeness import near_duplicates, pictures
 from limbeck.examination.rarity import rarity
 from limbeck.examination.reading import reading
+from limbeck.examination.speakers import speakers
 from limbeck.examination.temperature import temperature
 from limbeck.examination.values import values
 from limbeck.measures.complexity import cost
@@ -173,7 +174,7 @@ def _of_teacher(case: Case) -> list[Finding]:
     if live and said is not None:
         found += steadiness.steadiness(teacher, case.rows, task, case.device)
     found += steadiness.strangers(case.student, teacher)
-    found += reading(case)
+    found += reading(case) + speakers(case)
     row = case.batch.inputs[:1]
     for model in steadiness.modules(teacher):
         found += inputs.transformed_numbers(model, case.data.train, "teacher", case.device)

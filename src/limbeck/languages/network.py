@@ -35,6 +35,9 @@ class LanguageNetwork(HeadedNetwork):
     Args:
         model: A causal model of transformers, such as `AutoModelForCausalLM` gives. It is taken over, not copied.
 
+    Attributes:
+        cut: How many rows of its vocabulary were cut off when it was aligned with data.
+
     Raises:
         ModelError: When it is not causal, has no linear head, or does to its logits what no factor says.
     """
@@ -52,6 +55,7 @@ class LanguageNetwork(HeadedNetwork):
         # Not a submodule: its parts are, and each should have one name.
         self._whole = (model,)
         self._tuner: tuple[Any, dict[str, Any]] | None = None
+        self.cut = 0
         self.embedding.padding_idx = None
         self.register_state_dict_post_hook(_without_shared)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_with_shared)  # type: ignore[no-untyped-call]
@@ -150,6 +154,7 @@ class LanguageNetwork(HeadedNetwork):
         Raises:
             ModelError: When another parameter has a row for each token too.
         """
+        self.cut += max(self.size - len(tokens), 0)
         before, ours = self.size, {id(self.embedding.weight), id(self.head.weight), id(self.head.bias)}
         for name, parameter in self.named_parameters():
             if id(parameter) not in ours and before in parameter.shape and before != self.head.in_features:

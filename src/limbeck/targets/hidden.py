@@ -140,7 +140,7 @@ class _Chunked(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(student) if wanted else None
         values = []
-        for rows in slices(*student.shape, student.device):
+        for rows in slices(len(student), len(targets.weight), student.device):
             made = targets.rows(rows).made_logits()
             ours, slopes = student[rows].detach(), None if gradient is None else gradient[rows]
             for few in pieces(made):
