@@ -36,6 +36,9 @@ def test_hysteresis_leaves_lower_than_it_enters():
 
 def test_k_of_n_counts_the_last_answers():
     assert without_data(story([2, 0, 0, 2, 0, 2], needed=2, of=3)[0]) == [(5, ALERT)]
+    # At minute 5 two of three reached and nothing holds it back any more, but the newest answer is not one of them.
+    held = story([2, 2, 0, 2, 2, 0, 2], needed=2, of=3, refractory_seconds=180)[0]
+    assert without_data(held) == [(1, ALERT), (2, OVER), (4, REFRACTORY), (6, ALERT)]
     # Two of three are there at minute 2 and the third answer does not reach: an alert begins with one that does.
     assert without_data(story([0, 2, 2, 0.5, 2, 0, 2], needed=2, of=3)[0]) == [(2, ALERT), (3, OVER), (6, ALERT)]
 
