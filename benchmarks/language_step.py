@@ -199,6 +199,7 @@ class Bench:
 
     def trl(self, defaults: bool) -> Steps:
         """TRL's trainer for knowledge distillation, on given texts (lmbda=0) by forward KL (beta=0)."""
+        from accelerate.state import AcceleratorState
         from datasets import Dataset
         from transformers import TrainerCallback
         from trl.experimental.gkd import GKDConfig, GKDTrainer
@@ -220,6 +221,8 @@ class Bench:
                 def on_step_end(self, *said: Any, **more: Any) -> None:
                     done()
 
+            # accelerate keeps one precision for a process; Limbeck's own is set by its autocast alone.
+            AcceleratorState._reset_state()
             GKDTrainer(
                 model=copy.deepcopy(self.network(self.student)),
                 teacher_model=copy.deepcopy(self.network(self.wide_teacher)),

@@ -174,6 +174,14 @@ def test_padded_rows_have_no_probability() -> None:
     assert torch.allclose(logits.softmax(-1).sum(-1), torch.ones_like(logits[..., 0]))
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_padding_beyond_the_context_is_no_document(family: str) -> None:
+    network, document = LanguageNetwork(causal(family)), [7, 9, 11, 13]
+    with torch.no_grad():
+        padded = network(row(document, length=80)[None])[0, :4]
+        torch.testing.assert_close(padded, network(row(document)[None])[0], rtol=1e-3, atol=1e-6)
+
+
 def test_a_document_beyond_the_context_is_refused_and_a_row_is_not() -> None:
     network = LanguageNetwork(causal("gpt2"))
     half = list(range(3, 43))

@@ -56,12 +56,10 @@ def test_a_beginning_on_one_side_alone_is_said(theirs: bool, ours: bool, said: b
         assert found[0].remedy == f"data.tokens.bos: {str(theirs).lower()}"
 
 
-def asked(seed: int = 0) -> ModuleTeacher:
-    reads = tokenizer()
-    names = vocabulary(reads)
-    teacher = ModuleTeacher(
-        Model(LanguageNetwork(causal("llama", seed=seed, vocab_size=len(names), double=False)), classes=names), "small"
-    )
+def asked() -> ModuleTeacher:
+    names = vocabulary(tokenizer())
+    built = causal("llama", vocab_size=len(names), max_position_embeddings=512, double=False)
+    teacher = ModuleTeacher(Model(LanguageNetwork(built), classes=names), "small")
     teacher.prepare(Needs(), names)
     return teacher
 

@@ -240,7 +240,8 @@ class LanguageNetwork(HeadedNetwork):
         return bool(kinds - {"full_attention"}) or any(getattr(config, name, None) for name in _WINDOWS)
 
     def _refuse_long(self, documents: Tensor) -> None:
-        longest = int(starts(documents)[0].max()) + 1
+        # Padding is no part of a document, though it counts on from the one before it.
+        longest = int(torch.where(documents != 0, starts(documents)[0] + 1, 0).max())
         if self.context is not None and longest > self.context:
             raise ModelError(
                 f"a document of {longest} tokens is longer than the context of this {self.family} model",
@@ -252,6 +253,8 @@ class LanguageNetwork(HeadedNetwork):
 def _hidden(network: Any, tokens: Tensor, documents: Tensor, packing: Packing) -> Tensor:
     """The body's last hidden states."""
     positions, document = starts(documents)
+    if network.context is not None and documents.shape[1] > network.context:
+        positions = positions.clamp(max=network.context - 1)  # padding may be longer than what has a position
     mask = _mask(network, document) if packing == "mask" else None
     said = network.body(input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False)
     hidden: Tensor = said[0]
