@@ -83,7 +83,7 @@ MUTATIONS = [
     Mutation(
         "teacher asked with gradients",
         "teachers/module.py",
-        (("with torch.no_grad():", "with torch.enable_grad():"),),
+        (("no_grad():\n            return listen(", "enable_grad():\n            return listen("),),
         LIVE,
         "without_gradient",
     ),

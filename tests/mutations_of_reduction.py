@@ -51,7 +51,12 @@ MUTATIONS_OF_REDUCTION = [
     Mutation(
         "the last positions are left out",
         "targets/hidden.py",
-        (("for start in range(0, count, step))", "for start in range(0, count - step + 1, step))"),),
+        (
+            (
+                "// classes)\n    return (slice(start, start + step) for start in range(0, count, step))",
+                "// classes)\n    return (slice(start, start + step) for start in range(0, count - step + 1, step))",
+            ),
+        ),
         _REDUCTION,
         _ALL,
     ),

@@ -11,8 +11,8 @@ MUTATIONS_OF_TARGETS = [
         "targets/topk.py",
         (
             (
-                "tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]",
-                "tails = [merged(logits, symbols, 1.0)[..., -1] / temperature for temperature in temperatures]",
+                "rest = tails(logits, symbols, temperatures)",
+                "rest = tails(logits, symbols, [1.0] * len(temperatures)) / torch.tensor(temperatures)",
             ),
         ),
         TARGETS,
@@ -23,8 +23,8 @@ MUTATIONS_OF_TARGETS = [
         "targets/topk.py",
         (
             (
-                "tails = [merged(logits, symbols, temperature)[..., -1] for temperature in temperatures]",
-                "tails = [merged(logits, symbols, 1.0)[..., -1] / temperature for temperature in temperatures]",
+                "rest = tails(logits, symbols, temperatures)",
+                "rest = tails(logits, symbols, [1.0] * len(temperatures)) / torch.tensor(temperatures)",
             ),
         ),
         TARGETS,
@@ -73,8 +73,9 @@ MUTATIONS_OF_TARGETS = [
         "partial.py",
         (
             (
-                "_exponentials(soft.scatter_(-1, symbols, -torch.inf))",
-                "_exponentials(soft)\n        total = total - raised.gather(-1, symbols).sum(-1, True)",
+                "found.append(largest / temperature + raised.sum(dim=-1, keepdim=True).log())",
+                "kept = (logits / temperature).softmax(-1).gather(-1, symbols).sum(-1, keepdim=True)\n"
+                "        found.append((logits / temperature).logsumexp(-1, keepdim=True) + (1 - kept).log())",
             ),
         ),
         TARGETS,

@@ -113,7 +113,7 @@ def long_stories(draw: np.random.Generator, rows: int):
         walk = np.cumsum(draw.standard_normal(rows)).astype(np.float32)
         walk -= np.float32(0.02) * np.cumsum(walk / np.abs(walk).max())
         scores = np.where(draw.random(rows) < 0.01, np.nan, np.sin(walk / 9) * 3 + draw.standard_normal(rows) / 4)
-        times = np.cumsum(draw.choice([300_000, 300_000, 300_000, 900_001], rows))
+        times = np.cumsum(draw.choice([300_000, 900_001], rows, p=[0.98, 0.02]))
         rule = Rule(
             EVENT, 2.0 if above else -2.0, 1.0 if above else -1.0, "above" if above else "below", 3, 5,
             calm=2, hold_seconds=900.0, refractory_seconds=1800.0, stale_seconds=600.0, budget=6,

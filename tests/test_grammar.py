@@ -201,7 +201,7 @@ def test_the_default_objective() -> None:
         ("logitmse", r"did you mean 'logit_mse'\?"),
         ("zzzzzz", r"try: one of: .*kd, labels"),
         ("kd(temprature=4)", r"kd has no argument 'temprature'[\s\S]*> 0[\s\S]*did you mean 'temperature'\?"),
-        ("labels(weight=1)", r"labels has no argument 'weight'\n  expected: no arguments"),
+        ("labels(weight=1)", r"labels has no argument 'weight'\n  expected: of:"),
         ("kd(1, 2)", r"kd: too many positional arguments"),
         ("kd(1, temperature=2)", r"kd: multiple values for argument 'temperature'"),
         ("hint('a')", r"hint: missing a required argument: 'teacher_layer'"),

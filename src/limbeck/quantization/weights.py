@@ -60,7 +60,8 @@ def packed(array: npt.NDArray[np.float32], axis: int | None) -> tuple[npt.NDArra
     """
     others = None if axis is None else tuple(place for place in range(array.ndim) if place != axis % array.ndim)
     largest = np.abs(array).max(axis=others, keepdims=True)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    # No scale is so small that it has fewer bits than others, or none.
+    scale = np.maximum(largest / 127, np.finfo(np.float32).tiny).astype(np.float32)
     return np.clip(np.rint(array / scale), -127, 127).astype(np.int8), scale
 
 
