@@ -98,6 +98,11 @@ class TestServer:
             assert len(text.splitlines()) <= 400 and max(map(len, text.splitlines())) <= 132, path
 
 
+def heeding_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class TestCommandLine:
     def said(self, capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
         with pytest.raises(SystemExit) as left:
@@ -114,7 +119,9 @@ class TestCommandLine:
 
     def test_serves_until_it_is_told_to_end(self, picture: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "limbeck", "serve", str(picture), "--json", "--runtime", str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
+        ) as process:
             assert process.stdout is not None and process.stderr is not None
             said = json.loads(process.stdout.readline())
             assert said["runtime"] is False and re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{22}/", said["address"])
